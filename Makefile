@@ -1,0 +1,58 @@
+# Two commands do everything: `make dev` runs Rowgate on this machine, `make test` runs the tests.
+# Nothing is installed outside this folder.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NPM := npm
+
+.PHONY: dev install test check docs bench clean
+
+dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
+	@$(BIN)/rowgate dev
+
+install: $(VENV)/.run ## The environment alone
+
+$(VENV)/.run: requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Rowgate needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements/test.txt
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	@touch $@
+
+tests/clients/node_modules/.installed: tests/clients/package-lock.json
+	@echo "Installing the Node packages of the tests ..."
+	@cd tests/clients && $(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+test: $(VENV)/.test tests/clients/node_modules/.installed ## All tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/.test ## Lint, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
+
+docs: $(VENV)/.test ## The generated pages of the reference
+	@$(BIN)/python -m docs.generate
+
+bench/node_modules/.installed: bench/package-lock.json
+	@echo "Installing the peers to measure against ..."
+	@cd bench && $(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+bench: $(VENV)/.run bench/node_modules/.installed ## Requests per second and latency, beside pgbench and Express
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Removes the environment and everything generated; the data folder .rowgate stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
+	rm -rf tests/clients/node_modules bench/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

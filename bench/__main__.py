@@ -1,0 +1,161 @@
+"""``make bench``: requests per second and latency of Rowgate, pgbench and Express, in one run on one machine.
+
+Absolute figures say little on a shared machine; the ratios of one run count. Each case runs in rounds, every side once
+a round, and the median round is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.stack import HERE, TODOS, USERS, Stack, running
+from bench.wrk import SIGN, WRK, Measurement, measure_http, measure_pgbench
+
+RESULTS = HERE / "results"
+ROWS = TODOS // USERS
+POINT = "select id, user_id, task, done from {table} where id = $1"
+HUNDRED = "select id, user_id, task, done, created from {table} limit 100"
+INSERT = "insert into {table} (user_id, task) values ($1, 'measured') returning id"
+
+
+def say(text: str) -> None:
+    """Progress, for a person who waits."""
+    print(f"  {text} ...", file=sys.stderr, flush=True)
+
+
+def request_body(sql: str, parameter: Callable[[int], list[str]]) -> Callable[[int], str]:
+    """The body of request ``n``."""
+    return lambda number: json.dumps({"query": sql, "params": parameter(number)})
+
+
+def cases() -> Iterator[tuple[str, str, Callable[[int], list[str]], str]]:
+    """Name, SQL, parameters of request ``n``, and the same statement for pgbench."""
+    yield "point", POINT, lambda n: [str(n + USERS * (n * 7 % ROWS) or USERS)], POINT.replace("$1", ":id")
+    yield "hundred rows", HUNDRED, lambda n: [], HUNDRED
+    yield "insert", INSERT, lambda n: [f"user_{n}"], INSERT.replace("$1", "'user_' || :mine")
+
+
+@contextmanager
+def express(stack: Stack) -> Iterator[str]:
+    """The peer, listening."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    host, database_port = stack.postgres
+    process = subprocess.Popen(
+        ["node", "peers/express.mjs"],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "NODE_ENV": "production",
+            "PORT": str(port),
+            "JWKS_URL": stack.ready["jwks_url"],
+            "ISSUER": stack.ready["issuer_url"],
+            "PGHOST": host,
+            "PGPORT": str(database_port),
+            "PGDATABASE": "neondb",
+            "PGUSER": stack.login,
+            "PGPASSWORD": stack.password,
+            "PGOPTIONS": "-c role=authenticated",
+        },
+    )
+    try:
+        if not process.stdout or process.stdout.readline().strip() != "ready":
+            raise SystemExit("the Express peer did not start")
+        yield f"http://127.0.0.1:{port}/sql"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def measure(stack: Stack, seconds: int, rounds: int) -> dict[str, dict[str, list[Measurement]]]:
+    """All cases, all sides, all rounds."""
+    samples: dict[str, dict[str, list[Measurement]]] = {}
+    with express(stack) as express_url:
+        for name, sql, parameter, statement in cases():
+            sides = samples[name] = {"pgbench": [], "rowgate": [], "express": []}
+            for number in range(1, rounds + 1):
+                say(f"{name}, round {number} of {rounds}")
+                sides["pgbench"].append(
+                    measure_pgbench(stack, statement.format(table="todos"), seconds, users=USERS, rows=ROWS)
+                )
+                for side, url, table in (
+                    ("rowgate", stack.ready["sql_url"], "todos"),
+                    ("express", express_url, "todos_by_setting"),
+                ):
+                    body = request_body(sql.format(table=table), parameter)
+                    address = url.replace("localhost", "127.0.0.1")
+                    sides[side].append(
+                        measure_http(address, stack.ready["authenticated_url"], stack.tokens, body, seconds)
+                    )
+    return samples
+
+
+def middle(samples: list[Measurement]) -> Measurement:
+    """The round with the median rate."""
+    rate = statistics.median_low([sample.rate for sample in samples])
+    return next(sample for sample in samples if sample.rate == rate)
+
+
+def report(samples: dict[str, dict[str, list[Measurement]]], seconds: int, rounds: int) -> str:
+    """A table for people."""
+    lines = [
+        f"{os.cpu_count()} cores, {rounds} rounds of {seconds} s, 32 connections, {USERS} users, {TODOS:,} rows; "
+        "medians. Load generator, gateway and Postgres share the cores.",
+        "",
+        "| case | side | requests/s | p50 ms | p99 ms | errors | of pgbench | Rowgate is |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, sides in samples.items():
+        limit, ours = middle(sides["pgbench"]), middle(sides["rowgate"])
+        for side, rounds_of_side in sides.items():
+            one = middle(rounds_of_side)
+            lines.append(
+                f"| {name} | {side} | {one.rate:,.0f} | {one.median:.2f} | {one.percentile_99:.2f} | {one.errors} "
+                f"| {one.rate / limit.rate:.0%} | {ours.rate / one.rate:.1f} × |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs everything and writes ``bench/results/``."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench")
+    parser.add_argument("--seconds", type=int, default=8, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
+    options = parser.parse_args()
+    for program, package in ((WRK, "wrk"), ("pgbench", "postgresql-contrib or postgresql"), ("node", "nodejs")):
+        if shutil.which(program) is None:
+            raise SystemExit(f"make bench needs {program}; on Debian: apt-get install {package}")
+    with running(say) as stack:
+        with psycopg.connect(stack.ready["superuser_url"], autocommit=True) as connection:
+            connection.execute(SIGN)
+        samples = measure(stack, options.seconds, options.rounds)
+    RESULTS.mkdir(exist_ok=True)
+    text = report(samples, options.seconds, options.rounds)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    raw: dict[str, Any] = {
+        name: {side: [vars(one) for one in rounds] for side, rounds in sides.items()} for name, sides in samples.items()
+    }
+    Path(RESULTS / f"{stamp}.json").write_text(json.dumps(raw, indent=1))
+    Path(RESULTS / "report.md").write_text(text)
+    print("\n" + text + f"\nRaw samples: {RESULTS.name}/{stamp}.json")
+
+
+if __name__ == "__main__":
+    main()

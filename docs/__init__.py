@@ -1,0 +1,1 @@
+"""The documentation, and ``python -m docs.generate``, which renders the pages of the reference that come from code."""

@@ -1,0 +1,230 @@
+"""Renders the pages of the reference that come from code: settings, errors, commands.
+
+``python -m docs.generate`` writes them, ``--check`` says which are out of date and writes nothing. What only a person
+can say stands in ``errors.toml`` and ``settings.toml`` beside this file; an entry that is missing, or is about nothing,
+is an error. Never connects to anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+from rowgate.cli.main import app
+from rowgate.errors import ConfigurationError, RowgateError, catalogue
+from rowgate.settings import SettingDescription, Settings, describe
+
+HERE = Path(__file__).parent
+NOTICE = "<!-- Written by `python -m docs.generate`. Change the code, or the .toml files beside it, and run that. -->"
+
+SETTINGS_INTRO = """\
+`rowgate serve` takes each value from the command line first, then from the environment, then from the file given with
+`--settings`, then from the defaults below. In the environment a setting is called `ROWGATE_` and its name in capitals;
+in the file it is a key of TOML. Truth values are `true` and `false`. An unknown key in the file is an error.
+
+```toml
+# rowgate.toml
+host = "127.0.0.1"
+port = 4444
+cors_origins = ["https://app.example.com"]
+pool_size = 20
+```
+
+Keep `database_url` out of the file where others can read it: it holds the control role's password.
+`rowgate dev` uses the defaults, with every origin, passwords, plain EXPLAIN and its own http issuer allowed."""
+
+ERRORS_INTRO = """\
+Every refusal of Rowgate has a code that stays the same between versions. Over HTTP it is the field `routine`, as
+`rowgate:<code>`; on the command line it stands in parentheses. An error without `rowgate:` in `routine` is Postgres's
+own. `message` says what was wrong, `detail` what was expected and what came, `hint` the next step.
+
+The serverless driver reads the JSON of an error only under HTTP status 400 and shows other statuses as text."""
+
+CLI_INTRO = """\
+Exit status: 0 done; 1 refused (a token, a statement, the database); 2 something for you to mend (settings, ports,
+set-up, usage); 3 done in part: somebody with more rights must do the rest. Errors go to standard error with their
+[code](errors.md). Every command has `--help`.
+
+Commands that need a running `rowgate dev` find it by its data folder: `.rowgate` in the current folder, or what
+`--data-dir` or `ROWGATE_DATA_DIR` says. `rowgate --version` prints the version."""
+
+
+class NotesIncomplete(Exception):
+    """The hand-written part does not fit the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its words after ``rowgate``, and the function behind it."""
+
+    words: str
+    function: Callable[..., Any]
+
+
+def commands() -> Iterator[Command]:
+    """Every command, groups flattened, in the order of ``rowgate --help``."""
+    for one in app.registered_commands:
+        if one.name and one.callback:
+            yield Command(one.name, one.callback)
+    for group in app.registered_groups:
+        for one in group.typer_instance.registered_commands if group.typer_instance else ():
+            if one.name and one.callback:
+                yield Command(f"{group.name} {one.name}", one.callback)
+
+
+def settings_page() -> str:
+    """The page of settings."""
+    written = _read("settings.toml")
+    rows = {row.name: row for row in describe()}
+    grouped = [name for names in written["groups"].values() for name in names]
+    _require_same("settings.toml, groups", grouped, list(rows))
+    _require_known("settings.toml, notes", written["notes"], rows)
+    smallest = {row.name: row.metadata["low"] for row in fields(Settings)}
+    parts = [NOTICE, "# Settings", SETTINGS_INTRO]
+    for title, names in written["groups"].items():
+        parts.append(f"## {title}")
+        parts += [_setting(rows[name], smallest[name], written["notes"].get(name)) for name in names]
+    return _page(parts)
+
+
+def _setting(row: SettingDescription, smallest: int | None, note: str | None) -> str:
+    facts = [
+        f"`{row.environment_variable}`",
+        row.kind,
+        f"default `{row.default}`" if row.default else "no default",
+    ]
+    if smallest:
+        facts.append(f"at least {smallest}")
+    if row.secret:
+        facts.append("secret")
+    return f"### `{row.name}`\n\n{', '.join(facts)}\n\n{row.meaning}" + (f" {note}" if note else "")
+
+
+def errors_page() -> str:
+    """The page of errors."""
+    written = _read("errors.toml")
+    classes = list(catalogue())
+    _require_same("errors.toml", list(written), [one.code for one in classes])
+    return _page([NOTICE, "# Errors", ERRORS_INTRO, *(_error(one, written[one.code]) for one in classes)])
+
+
+def _error(error: type[RowgateError], note: dict[str, str]) -> str:
+    facts = [f"SQLSTATE {note.get('sqlstate', f'`{error.sqlstate}`')}", f"HTTP {error.status}"]
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        facts.append(f"`Retry-After: {retry_after}`")
+    facts.append(f"exit status {2 if issubclass(error, ConfigurationError) else 1}")
+    meaning = " ".join((inspect.getdoc(error) or "").split()).replace("``", "`")
+    return f"### `{error.code}`\n\n{'; '.join(facts)}\n\n{meaning}\n\n**When:** {note['why']}\n\n**Next:** {note['do']}"
+
+
+def commands_page() -> str:
+    """The page of commands."""
+    return _page([NOTICE, "# Commands", CLI_INTRO, *map(_command, commands())])
+
+
+def _command(command: Command) -> str:
+    text = inspect.cleandoc(command.function.__doc__ or "")
+    # The settings that `serve --help` lists have a page of their own.
+    text, found, _ = text.partition("Every setting is an environment variable")
+    if found:
+        text += "Every [setting](settings.md) is an environment variable, or a key of the file.\n"
+    text = re.sub(r"\nExample:\n\n((?:    .*\n?)+)", _example, text + "\n").strip()
+    rows = list(_options(command.function))
+    table = ["| option | meaning |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in rows)]
+    return f"## `rowgate {command.words}`\n\n{text}\n\n" + "\n".join(table)
+
+
+def _example(found: re.Match[str]) -> str:
+    return f"\n```sh\n{inspect.cleandoc(found[1])}\n```\n"
+
+
+def _options(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """Arguments and options in order: how each is written, and what it means with its default."""
+    hints = get_type_hints(function, include_extras=True)
+    for parameter in inspect.signature(function).parameters.values():
+        info = hints[parameter.name].__metadata__[0]
+        repeats = "list[" in str(hints[parameter.name].__origin__)
+        if isinstance(info, OptionInfo):
+            spellings = _spellings(info, parameter.name)
+            default = spellings[0] if parameter.default is True else parameter.default
+            name = ", ".join(f"`{one}`" for one in spellings)
+        else:
+            default = parameter.default
+            name = f"`{parameter.name.upper()}`" + (" ..." if repeats else "")
+        yield name, _meaning(info, default)
+
+
+def _spellings(info: OptionInfo, name: str) -> list[str]:
+    """Inside Annotated, typer keeps the first spelling where a default would stand."""
+    first = [info.default] if isinstance(info.default, str) else []
+    given = [*first, *(info.param_decls or ())] or ["--" + name.replace("_", "-")]
+    return [spelling for one in given for spelling in one.split("/")]
+
+
+def _meaning(info: Any, default: object) -> str:
+    text = " ".join((info.help or "").split())
+    if default is inspect.Parameter.empty:
+        text += " Required."
+    elif default not in (None, False, "") and "Default" not in text:
+        text += f" Default: `{default}`."
+    if info.envvar:
+        text += f" Environment: `{info.envvar}`."
+    return text.replace("|", "\\|")
+
+
+def pages() -> dict[Path, str]:
+    """Path and text of every page that is rendered. Raises NotesIncomplete."""
+    folder = HERE / "reference"
+    return {
+        folder / "settings.md": settings_page(),
+        folder / "errors.md": errors_page(),
+        folder / "cli.md": commands_page(),
+    }
+
+
+def _page(parts: list[str]) -> str:
+    return "\n\n".join(parts) + "\n"
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((HERE / name).read_text("utf-8"))
+
+
+def _require_same(where: str, written: list[str], expected: list[str]) -> None:
+    missing, unknown = set(expected) - set(written), set(written) - set(expected)
+    twice = {name for name in written if written.count(name) > 1}
+    if missing or unknown or twice:
+        raise NotesIncomplete(f"{where}: missing {sorted(missing)}, unknown {sorted(unknown)}, twice {sorted(twice)}")
+
+
+def _require_known(where: str, written: dict[str, str], known: dict[str, SettingDescription]) -> None:
+    if written.keys() - known.keys():
+        raise NotesIncomplete(f"{where}: unknown {sorted(written.keys() - known.keys())}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status: 1 where ``--check`` finds a page out of date."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a page is out of date")
+    check = parser.parse_args(arguments).check
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        typer.echo(f"{'out of date' if check else 'written'}: {path.relative_to(HERE.parent)}")
+        if not check:
+            path.write_text(pages()[path], "utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""``rowgate dev``: the whole stack on this machine, and what to paste to try it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from rowgate.cli.local import DEFAULT_DATA_DIR
+from rowgate.dev import GATEWAY_PORT, DevelopmentStack, Ports, Ready
+
+JAVASCRIPT = """\
+// npm install @neondatabase/serverless, save this as try.mjs, then: node try.mjs
+import {{ neon, neonConfig }} from '@neondatabase/serverless';
+
+neonConfig.fetchEndpoint = () => '{sql_url}';
+const sql = neon('{authenticated_url}', {{
+  authToken: async () => '{token}',
+}});
+
+const rows = await sql`select auth.user_id() as me, current_user as role`;
+console.log(rows);"""
+
+CURL = """\
+curl -s {sql_url} \\
+  -H 'Neon-Connection-String: {authenticated_url}' \\
+  -H 'Authorization: Bearer {token}' \\
+  -d '{{"query": "select auth.user_id() as me"}}'"""
+
+
+def dev(
+    port: Annotated[
+        int, typer.Option(help="Port of the gateway; the issuer and Postgres take the next two. 0: any free ones.")
+    ] = GATEWAY_PORT,
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Where the data is kept.", envvar="ROWGATE_DATA_DIR")
+    ] = DEFAULT_DATA_DIR,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON once ready.")] = False,
+    no_fsync: Annotated[
+        bool, typer.Option("--no-fsync", help="Trade safety of the data for speed (for tests).")
+    ] = False,
+) -> None:
+    """Run Postgres, an identity provider with Alice and Bob, and the gateway on this machine.
+
+    Example:
+
+        rowgate dev --port 4444 --data-dir .rowgate
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    uvloop.run(_dev(data_dir, Ports(port), not no_fsync, json_output))
+
+
+async def _dev(data_dir: Path, ports: Ports, fsync: bool, json_output: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    console = Console(stderr=True, highlight=False)
+    with contextlib.ExitStack() as shown:
+        if json_output or not console.is_terminal:
+            progress = None
+        else:
+            status = shown.enter_context(console.status("starting"))
+            progress = status.update
+        starting = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _interrupt, stop, starting)
+        stack = DevelopmentStack(data_dir, ports, fsync=fsync, progress=progress)
+        try:
+            await stack.__aenter__()
+        except asyncio.CancelledError:
+            raise typer.Exit(130) from None
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        if json_output:
+            print(stack.ready.json(), flush=True)
+        else:
+            _show(stack.ready)
+        await stop.wait()
+        if not json_output:
+            console.print("stopping ...", style="dim")
+    finally:
+        await stack.__aexit__()
+
+
+def _interrupt(stop: asyncio.Event, starting: asyncio.Task[None] | None) -> None:
+    """Ctrl-C while the stack starts: what was started is stopped again."""
+    stop.set()
+    if starting is not None:
+        starting.cancel()
+
+
+def _show(ready: Ready) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for notice in ready.notices:
+        console.print(f"note: {notice}", style="yellow", markup=False)
+    values = {"sql_url": ready.sql_url, "authenticated_url": ready.authenticated_url, "token": ready.tokens["alice"]}
+    console.print("\n[bold green]Rowgate is ready.[/] Ctrl-C stops it; the data stays in", ready.data_dir)
+    console.print("\n[bold]Connection strings[/]")
+    for name, value in (
+        ("owner", ready.database_url),
+        ("authenticated", ready.authenticated_url),
+        ("anonymous", ready.anonymous_url),
+    ):
+        console.print(f"  {name:<14} {value}", markup=False)
+    console.print("\n[bold]HTTP[/]")
+    console.print(f"  {'sql':<14} {ready.sql_url}", markup=False)
+    console.print(f"  {'JWKS':<14} {ready.jwks_url}", markup=False)
+    console.print("\n[bold]Alice's token[/] (an hour; `rowgate token bob` makes one for Bob)")
+    console.print(f"{ready.tokens['alice']}", markup=False)
+    console.print("\n[bold]Try it with curl[/]")
+    console.print(CURL.format(**values), markup=False)
+    console.print("\n[bold]Try it with JavaScript[/]")
+    console.print(JAVASCRIPT.format(**values), markup=False)

@@ -1,0 +1,191 @@
+"""One database as the gateway serves it: what its registry says, made ready for requests.
+
+Holds the providers' verifier, the guard, the signer of session tokens and a pool for each exposed role, and keeps them
+in step with the registry while requests run. No client statement ever runs on the registry's connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete
+from rowgate.guard.guard import Guard
+from rowgate.identity.key_cache import KeySetCache
+from rowgate.identity.principal import Principal
+from rowgate.identity.verify import TokenVerifier, authorize
+from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
+from rowgate.postgres.exchange import Result
+from rowgate.postgres.opening import Login, Opener, exposed_role_settings
+from rowgate.postgres.pool import Pool
+from rowgate.postgres.session_context import ContextSigner, SessionIdentity
+from rowgate.registry.registry import ExposedRole, Registry, RegistrySnapshot
+from rowgate.settings import Settings
+
+ANONYMOUS: Final = "anonymous"
+FIRST_USER_OID: Final = 16384  # PostgreSQL 18, section 72.2.2: lower ones belong to the system
+ARRAY_RELOAD_SECONDS: Final = 1.0
+
+log = logging.getLogger("rowgate.database")
+
+
+class Database:
+    """One database of one endpoint. Make it with ``open``; close it with ``close``."""
+
+    def __init__(
+        self, name: str, settings: Settings, opener: Opener, registry: Registry, key_sets: KeySetCache, guard: Guard
+    ) -> None:
+        self.name = name
+        self.guard = guard
+        self._settings = settings
+        self._opener = opener
+        self._registry = registry
+        self._verifier = TokenVerifier(
+            (), key_sets, time.time, leeway=settings.token_leeway_seconds, cache_size=settings.token_cache_size
+        )
+        self._roles: dict[str, ExposedRole] = {}
+        self._pools: dict[str, Pool] = {}
+        self._signer: ContextSigner | None = None
+        self._array_types: Mapping[int, ArrayType] = BUILTIN_ARRAYS
+        self._scalar_types: set[int] = set()
+        self._arrays_read_at = 0.0
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Reads the registry and follows its changes from now on. Raises SetupIncomplete."""
+        await self._apply(await self._registry.snapshot())
+        self._watcher = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Closes the pools and the registry's connection."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        for pool in self._pools.values():
+            await pool.close()
+        await self._registry.close()
+
+    @property
+    def exposes(self) -> frozenset[str]:
+        """The roles that clients may name."""
+        return frozenset(self._roles)
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the registry's connection is up."""
+        return self._registry.is_connected
+
+    async def has_sibling(self, name: str) -> bool:
+        """Whether the same server has a database ``name`` that takes connections."""
+        return bool(
+            await self._registry.rows("select 1 from pg_catalog.pg_database where datname = %s and datallowconn", name)
+        )
+
+    # --- who asks ---------------------------------------------------------------------------------------------
+
+    def known_principal(self, role: str, token: str | None) -> Principal | None:
+        """The principal of a token that was verified a short while ago and may use ``role``; None asks ``identify``."""
+        if token is None or role not in self._roles:
+            return None
+        principal = self._verifier.cached(token)
+        return principal if principal is not None and role in principal.roles else None
+
+    async def identify(self, role: str, token: str | None) -> Principal | None:
+        """The principal behind a token, allowed to use ``role``; None for anonymous requests.
+
+        Raises CredentialsMissing, RoleUnknown, TokenRefused or KeySetUnavailable.
+        """
+        if role not in self._roles:
+            raise RoleUnknown("the role of the connection string takes no token", detail="it is not exposed here")
+        if token is None:
+            if role != ANONYMOUS:
+                raise CredentialsMissing(
+                    "missing authentication credentials: required authorization bearer token in JWT format"
+                )
+            return None
+        principal = await self._verifier.verify(token)
+        authorize(principal, role)
+        return principal
+
+    def session_identity(self, principal: Principal, role: str) -> SessionIdentity:
+        """The principal as Postgres is to know it."""
+        if self._signer is None:
+            raise SetupIncomplete("the database has no session key")
+        return SessionIdentity(
+            self._signer, role.encode(), principal.subject.encode(), principal.claims_json, principal.expires_at
+        )
+
+    # --- where it runs ----------------------------------------------------------------------------------------
+
+    def pool(self, role: str) -> Pool:
+        """The pool of an exposed role."""
+        pool = self._pools.get(role)
+        if pool is None:
+            pool = self._pools[role] = self._make_pool(self._roles[role])
+        return pool
+
+    async def array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
+        """Array types by OID, those that users made included as far as the results need them."""
+        known = self._array_types
+        for result in results:
+            for column in result.prepared.fields or ():
+                oid = column.type_oid
+                if oid >= FIRST_USER_OID and oid not in known and oid not in self._scalar_types:
+                    return await self._read_array_types(results)
+        return known
+
+    async def _read_array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
+        # Reloads are spaced, so that requests for made-up types cannot keep the control connection busy.
+        now = time.monotonic()
+        if now - self._arrays_read_at < ARRAY_RELOAD_SECONDS:
+            return self._array_types
+        self._arrays_read_at = now
+        made = await self._registry.array_types()
+        self._array_types = {
+            **BUILTIN_ARRAYS,
+            **{oid: ArrayType(one.element_oid, one.delimiter) for oid, one in made.items()},
+        }
+        for result in results:
+            for column in result.prepared.fields or ():
+                if column.type_oid not in self._array_types:
+                    self._scalar_types.add(column.type_oid)
+        return self._array_types
+
+    # --- the registry -----------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        async for snapshot in self._registry.watch():
+            try:
+                await self._apply(snapshot)
+            except RowgateError as problem:
+                log.error("the registry of %s cannot be used: %s", self.name, problem.message)
+
+    async def _apply(self, snapshot: RegistrySnapshot) -> None:
+        key = next((one for one in snapshot.session_keys if one.active), None)
+        if key is None:
+            raise SetupIncomplete("the database has no session key")
+        self._signer = ContextSigner(key.key_id, key.secret, clock=time.time, clock_offset=snapshot.clock_offset)
+        if snapshot.providers != self._verifier.providers:
+            self._verifier.replace_providers(snapshot.providers)
+        roles = {one.role: one for one in snapshot.exposed_roles}
+        stale = [role for role in self._pools if roles.get(role) != self._roles[role]]
+        self._roles = roles
+        for role in stale:
+            await self._pools.pop(role).close()
+
+    def _make_pool(self, exposed: ExposedRole) -> Pool:
+        settings = self._settings
+        session = exposed_role_settings(
+            exposed.role, search_path=settings.search_path, statement_timeout_ms=settings.statement_timeout_ms
+        )
+        return Pool(
+            self._opener,
+            Login(exposed.login, exposed.password, self.name, session),
+            size=settings.pool_size,
+            queue_length=settings.queue_length,
+            queue_timeout=settings.queue_timeout_ms / 1000,
+            statement_timeout=settings.statement_timeout_ms / 1000,
+        )

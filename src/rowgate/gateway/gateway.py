@@ -1,0 +1,67 @@
+"""The gateway: its endpoints and its HTTP front, started and stopped together."""
+
+from __future__ import annotations
+
+from rowgate.errors import AuthenticationFailed, SettingInvalid
+from rowgate.gateway.connection_string import ConnectionString
+from rowgate.gateway.endpoint import Endpoint
+from rowgate.gateway.http.message import HttpRequest
+from rowgate.gateway.http.server import HttpServer
+from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.pipeline import Pipeline
+from rowgate.gateway.response import Response
+from rowgate.postgres.target import Target
+from rowgate.settings import Settings
+
+ANY_HOST = ""
+
+
+class Gateway:
+    """One gateway process. Make it inside a running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._endpoints = _endpoints(settings)
+        self._limits = SubjectLimits(settings.subject_concurrency)
+        pipeline = Pipeline(settings, self._limits, self._locate)
+        self._http = HttpServer(settings, answer_sql=pipeline.answer, answer_health=self._answer_health)
+        self.port = settings.port
+
+    async def start(self) -> None:
+        """Connects to every endpoint and listens. Raises PortTaken, SetupIncomplete or ConnectFailed."""
+        try:
+            for endpoint in self._endpoints.values():
+                await endpoint.start()
+            self.port = await self._http.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Lets requests under way end, then closes everything."""
+        await self._http.stop()
+        for endpoint in self._endpoints.values():
+            await endpoint.close()
+
+    def _locate(self, connection: ConnectionString) -> Endpoint:
+        """The endpoint that the host names. An unknown one looks like a wrong password: nobody can list them."""
+        endpoint = self._endpoints.get(connection.endpoint) or self._endpoints.get(
+            connection.endpoint.removesuffix("-pooler")
+        )
+        endpoint = endpoint or self._endpoints.get(ANY_HOST)
+        if endpoint is None:
+            raise AuthenticationFailed(f"password authentication failed for user '{connection.role}'")
+        return endpoint
+
+    async def _answer_health(self, request: HttpRequest) -> Response:
+        healthy = all(endpoint.is_healthy for endpoint in self._endpoints.values())
+        return Response(200, b'{"status":"ok"}') if healthy else Response(503, b'{"status":"database unreachable"}')
+
+
+def _endpoints(settings: Settings) -> dict[str, Endpoint]:
+    if bool(settings.database_url) == bool(settings.endpoints):
+        raise SettingInvalid(
+            "exactly one of database_url and endpoints must be set",
+            hint="Set ROWGATE_DATABASE_URL=postgresql://rowgate_control:...@host/database; `rowgate setup` prints it.",
+        )
+    named = settings.endpoints or ((ANY_HOST, settings.database_url),)
+    return {name.lower(): Endpoint(name.lower(), Target.parse(url), settings) for name, url in named}

@@ -1,0 +1,1 @@
+"""The HTTP front: ``POST /sql`` as the serverless driver speaks it, on httptools and bare asyncio."""

@@ -1,0 +1,213 @@
+"""One client's HTTP connection: bytes to requests, one answer at a time, in order.
+
+Parsing is httptools' (llhttp). What this adds are bounds: header bytes, body bytes, pipelined requests, and times,
+which the server's sweep watches. A client that goes away takes its running request with it. Never reads a body's
+meaning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+import msgspec
+
+from rowgate.errors import BodyTooLarge, MalformedHeader, RowgateError
+from rowgate.gateway.http.message import HttpRequest
+from rowgate.gateway.response import Response, error_response
+
+if TYPE_CHECKING:
+    from rowgate.gateway.http.server import HttpServer
+
+MOST_HEADER_BYTES: Final = 32 * 1024
+MOST_PIPELINED: Final = 16
+# Headers whose meaning changes when they come twice: a request with two of one of these is refused.
+SINGLE_HEADERS: Final = frozenset({b"authorization", b"neon-connection-string", b"host", b"origin"})
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HttpConnection(asyncio.Protocol):
+    """The protocol object of one accepted socket."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._refusal: Response | None = None
+        self._waiting: deque[tuple[HttpRequest | Response, bytes | None, bool]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.since = server.now
+        self.receiving = False
+        self.unwritten = 0
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = transport  # type: ignore[assignment]
+        self._server.connections.add(self)
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        """The client has gone: what runs for it is cancelled."""
+        self._server.forget(self)
+        self._closing = True
+        self._writable.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: its next request waits."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser. What it cannot read is answered with 400 and the connection is closed."""
+        if self._closing:
+            return
+        if not self.receiving:
+            self.receiving = True
+            self.since = self._server.now
+        if self._header_bytes >= 0:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse_and_close(error_response(MalformedHeader("this path takes no Upgrade")))
+        except httptools.HttpParserError:
+            self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
+        if self._header_bytes > MOST_HEADER_BYTES:
+            self._refuse_and_close(Response(431, msgspec.json.encode("request header fields are too large")))
+
+    # --- httptools callbacks ----------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request starts."""
+        self._url = b""
+        self._headers = {}
+        self._body = []
+        self._body_bytes = 0
+        self._refusal = None
+
+    def on_url(self, url: bytes) -> None:
+        """The request target, possibly in pieces."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field."""
+        name = name.lower()
+        if name in SINGLE_HEADERS and name in self._headers:
+            self._refusal = error_response(MalformedHeader(f"the header {name.decode('latin-1')} came twice"))
+        self._headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """The headers are there: sizes are judged before any of the body is kept."""
+        self._header_bytes = -1
+        length = self._headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._server.max_body_bytes:
+            self._refuse_body()
+        encoding = self._headers.get(b"content-encoding", b"identity").lower()
+        if encoding != b"identity":
+            self._refusal = error_response(MalformedHeader("compressed request bodies are not supported"))
+        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._refusal is None:
+            self._write(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; over the limit it is read and forgotten, so that the client can read our answer."""
+        self._body_bytes += len(body)
+        if self._body_bytes > self._server.max_body_bytes:
+            self._refuse_body()
+        if self._refusal is None:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: it waits its turn."""
+        self._header_bytes = 0
+        self.receiving = False
+        origin = self._headers.get(b"origin")
+        keep_alive = bool(self._parser.should_keep_alive()) and self._refusal is None
+        if self._refusal is not None:
+            self._waiting.append((self._refusal, origin, keep_alive))
+        else:
+            path = self._url.partition(b"?")[0]
+            request = HttpRequest(self._parser.get_method(), path, self._headers, b"".join(self._body))
+            self._waiting.append((request, origin, keep_alive))
+        self._body = []
+        if self._task is None:
+            self._task = self._server.loop.create_task(self._serve())
+        elif len(self._waiting) > MOST_PIPELINED:
+            self._refuse_and_close(error_response(MalformedHeader("too many pipelined requests")))
+
+    # --- answering --------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Answers what waits, in order; ends when nothing does."""
+        try:
+            while self._waiting and not self._closing:
+                waiting, origin, keep_alive = self._waiting.popleft()
+                response = waiting if isinstance(waiting, Response) else await self._server.answer(waiting)
+                self.since = self._server.now
+                keep_alive = keep_alive and not self._server.stopping
+                self._write(self._server.writer.write(response, origin=origin, keep_alive=keep_alive))
+                if not keep_alive:
+                    self.close()
+                if not self._writable.is_set():
+                    await self._writable.wait()
+        finally:
+            self._task = None
+            self.since = self._server.now
+
+    def _refuse_body(self) -> None:
+        if self._refusal is None:
+            limit = self._server.max_body_bytes
+            self._refusal = error_response(BodyTooLarge(f"request is too large (max is {limit} bytes)"))
+            self._body = []
+
+    def _refuse_and_close(self, response: Response) -> None:
+        if not self._closing:
+            if self._task is None:
+                self._write(self._server.writer.write(response, origin=None, keep_alive=False))
+            self.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # --- for the server's sweep -------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request of this connection is being answered."""
+        return self._task is not None
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes of answers that the client has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def time_out(self, problem: RowgateError) -> None:
+        """Ends a connection whose client is too slow to send its request."""
+        self._refuse_and_close(Response(408, error_response(problem).body))
+
+    def close(self) -> None:
+        """Closes once everything written has gone out."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Closes at once."""
+        if self._transport is not None:
+            self._transport.abort()

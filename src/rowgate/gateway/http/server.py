@@ -1,0 +1,158 @@
+"""The HTTP server: listens, routes the few paths there are, watches slow clients, and stops without losing answers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateError
+from rowgate.gateway.http.connection import HttpConnection
+from rowgate.gateway.http.message import AnswerWriter, HttpRequest
+from rowgate.gateway.response import Response, error_response
+from rowgate.settings import Settings
+
+BACKLOG: Final = 2048
+LONGEST_LOGGED_PATH: Final = 200
+NOT_SUPPORTED: Final = Response(400, b'"query is not supported"')
+
+log = logging.getLogger("rowgate.http")
+
+Answer = Callable[[HttpRequest], Awaitable[Response]]
+
+
+class HttpServer:
+    """Serves ``POST /sql`` by ``answer_sql`` and ``GET /healthz`` by ``answer_health``."""
+
+    def __init__(self, settings: Settings, *, answer_sql: Answer, answer_health: Answer) -> None:
+        self._settings = settings
+        self._answer_sql = answer_sql
+        self._answer_health = answer_health
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[HttpConnection] = set()
+        self.max_body_bytes = settings.max_body_bytes
+        self.writer = AnswerWriter(settings.cors_origins)
+        self.stopping = False
+        self._quiet = asyncio.Event()
+        self.now = self.loop.time()
+
+    async def start(self) -> int:
+        """Listens; gives the port. Raises PortTaken."""
+        listener = listen(self._settings.host, self._settings.port)
+        self.writer.tick(time.time())
+        self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=listener, backlog=BACKLOG)
+        self._sweeper = self.loop.create_task(self._sweep())
+        port: int = listener.getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """Takes no new connection, lets requests under way end within ``shutdown_seconds``, then closes."""
+        self.stopping = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            if not connection.is_busy:
+                connection.close()
+        deadline = self.loop.time() + self._settings.shutdown_seconds
+        self._check_quiet()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._quiet.wait()
+        for connection in list(self.connections):
+            connection.abort()
+        with suppress(TimeoutError):  # their ends are told in the loop's next round
+            async with asyncio.timeout(1.0):
+                await self._quiet.wait()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def forget(self, connection: HttpConnection) -> None:
+        """A client's connection has gone."""
+        self.connections.discard(connection)
+        self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if self.stopping and not self.connections:
+            self._quiet.set()
+
+    async def answer(self, request: HttpRequest) -> Response:
+        """Answers one request, and logs it where ``log_requests`` asks for that: never headers, SQL or parameters."""
+        if not self._settings.log_requests:
+            return await self._route(request)
+        started = time.monotonic()
+        response = await self._route(request)
+        record = {
+            "time": time.time(),
+            "method": request.method.decode("latin-1"),
+            "path": request.path.decode("latin-1")[:LONGEST_LOGGED_PATH],
+            "status": response.status,
+            "milliseconds": round((time.monotonic() - started) * 1000, 3),
+            "request_bytes": len(request.body),
+            "response_bytes": len(response.body),
+        }
+        sys.stderr.write(json.dumps(record) + "\n")
+        return response
+
+    async def _route(self, request: HttpRequest) -> Response:
+        """Every exception becomes an answer."""
+        try:
+            if request.path == b"/sql":
+                if request.method == b"POST":
+                    return await self._answer_sql(request)
+                if request.method == b"OPTIONS":
+                    return self.writer.preflight()
+            elif request.path == b"/healthz" and request.method == b"GET":
+                return await self._answer_health(request)
+        except RowgateError as problem:
+            return error_response(problem)
+        except Exception:
+            log.exception("a defect in Rowgate: please report it")
+            return error_response(InternalFault("an internal error occurred"))
+        return NOT_SUPPORTED
+
+    async def _sweep(self) -> None:
+        """Once a second: the clock, and the clients that are too slow. One task for all connections."""
+        slow = self._settings.request_timeout_seconds
+        idle = self._settings.keep_alive_seconds
+        while True:
+            await asyncio.sleep(1.0)
+            self.now = self.loop.time()
+            self.writer.tick(time.time())
+            for connection in list(self.connections):
+                unwritten = connection.unwritten_bytes
+                if unwritten and unwritten < connection.unwritten:
+                    connection.since = self.now  # the client reads, however slowly
+                connection.unwritten = unwritten
+                age = self.now - connection.since
+                if connection.receiving and age > slow:
+                    connection.time_out(MalformedHeader("the request did not arrive in time"))
+                elif unwritten and age > slow:
+                    connection.abort()
+                elif not unwritten and not connection.is_busy and not connection.receiving and age > idle:
+                    connection.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PortTaken when the port is in use or the address is not of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as problem:
+        listener.close()
+        if problem.errno == errno.EADDRINUSE:
+            raise PortTaken(f"port {port} on {host} is taken by another program") from problem
+        raise PortTaken(f"cannot listen on {host}:{port}", detail=problem.strerror) from problem
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,108 @@
+"""Results and errors as the JSON that clients of ``POST /sql`` read.
+
+The keys are exactly those that ``@neondatabase/serverless`` expects; one more or less breaks its own tests. Never
+talks to Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from rowgate.errors import DatabaseError, RowgateError, StatementRefused, TokenRefused
+from rowgate.pgwire.fields import command_tag
+from rowgate.pgwire.types import ArrayType
+from rowgate.postgres.exchange import Result
+
+# The keys of an error and the field codes of ErrorResponse they come from (PostgreSQL 18, section 54.8).
+ERROR_FIELDS: Final = {
+    "message": "M",
+    "code": "C",
+    "detail": "D",
+    "hint": "H",
+    "position": "P",
+    "internalPosition": "p",
+    "internalQuery": "q",
+    "severity": "S",
+    "where": "W",
+    "table": "t",
+    "column": "c",
+    "schema": "s",
+    "dataType": "d",
+    "constraint": "n",
+    "file": "F",
+    "line": "L",
+    "routine": "R",
+}
+WRONG_CREDENTIALS: Final = "28P01"
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An HTTP answer: status, body, and headers beyond those that every answer has."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def __repr__(self) -> str:
+        """What its repr shows: no body."""
+        return f"Response(status={self.status!r})"
+
+
+def result_json(result: Result, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> bytes:
+    """One statement's result as a JSON object."""
+    prepared = result.prepared
+    rows = prepared.encoder(raw_text, array_mode, array_types).encode(result.rows)
+    return b'{"fields":%b,"rows":%b,%b,"rowAsArray":%b}' % (
+        prepared.fields_json,
+        rows,
+        _command_json(result.tag),
+        b"true" if array_mode else b"false",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _command_json(tag: bytes) -> bytes:
+    """The members ``command`` and ``rowCount`` for the body of CommandComplete (empty for an empty query)."""
+    command, count = command_tag(tag) if tag else ("", None)
+    return b'"command":"%b","rowCount":%b' % (command.encode(), b"null" if count is None else b"%d" % count)
+
+
+def error_response(error: RowgateError, role: str | None = None) -> Response:
+    """The answer to a request that failed. ``role`` is the user of the connection string, where it is known."""
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(error, TokenRefused) or error.code == "credentials_missing":
+        headers.append((b"WWW-Authenticate", _challenge(error)))
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % retry_after))
+    return Response(error.status, msgspec.json.encode(error_body(error, role)), headers)
+
+
+def error_body(error: RowgateError, role: str | None = None) -> dict[str, Any]:
+    """The JSON of an error: Postgres's own fields for its own errors, the same keys for ours."""
+    if isinstance(error, DatabaseError):
+        body: dict[str, Any] = {key: error.fields.get(code) for key, code in ERROR_FIELDS.items()}
+        if error.database_sqlstate == WRONG_CREDENTIALS and role is not None:
+            # Drivers compare this text; Postgres puts the name in double quotes, the hosted original in single ones.
+            body["message"] = f"password authentication failed for user '{role}'"
+        return body
+    body = dict.fromkeys(ERROR_FIELDS)
+    body |= {"message": error.message, "code": error.sqlstate, "detail": error.detail, "hint": error.hint}
+    body["severity"] = "ERROR"
+    if isinstance(error, StatementRefused):
+        body["code"] = error.refused_sqlstate
+        body["position"] = None if error.position is None else str(error.position)
+    # The stable code of the check that failed; our reference has a heading for each.
+    body["routine"] = "rowgate:" + error.code
+    return body
+
+
+def _challenge(error: RowgateError) -> bytes:
+    """RFC 6750 section 3."""
+    if error.code == "credentials_missing":
+        return b'Bearer realm="rowgate"'
+    return b'Bearer realm="rowgate", error="invalid_token", error_description="%b"' % error.code.encode()

@@ -1,0 +1,150 @@
+"""The guard: SQL text in, a verdict or a refusal out, decided once for each text.
+
+Fails closed: what is not understood, and every exception on the way, is a refusal. A guard belongs to one profile and
+one catalogue; when either changes, make a new guard. It never talks to a database, and it is not the only wall:
+GRANT, row-level security and the signed identity hold without it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Final
+
+from rowgate.errors import StatementRefused
+from rowgate.guard.cache import VerdictCache
+from rowgate.guard.catalog import FunctionCatalog
+from rowgate.guard.functions import is_known_harmless
+from rowgate.guard.nodes import STATEMENTS
+from rowgate.guard.parser import DEFAULT_STATEMENT_BYTES, ParsedText, StatementParser, fingerprint_here, parse_here
+from rowgate.guard.stack import BIG_STACK, INLINE_BYTES
+from rowgate.guard.statements import Profile, judge_statement
+from rowgate.guard.verdict import SYNTAX_ERROR, TOO_COMPLEX, Refusal, Verdict
+from rowgate.guard.walk import Walk
+
+DEFAULT_CACHE_ENTRIES: Final = 4096
+DEFAULT_CACHE_BYTES: Final = 16 << 20
+
+_EMPTY: Final = Verdict("empty", (), (), "", True)
+
+_SEVERAL: Final = Refusal(
+    "cannot insert multiple commands into a prepared statement",
+    "Expected exactly one statement in each text.",
+    "Send the statements as a batch of queries.",
+    SYNTAX_ERROR,
+)
+
+_UNDECIDED: Final = Refusal(
+    "The statement could not be checked.",
+    "The guard met something that it does not understand.",
+    "Simplify the statement.",
+    TOO_COMPLEX,
+)
+
+
+class Guard:
+    """Decides about statements of one profile.
+
+    ``cache_size`` counts entries, ``cache_bytes`` bounds their estimated memory, ``max_statement_bytes`` the UTF-8 of
+    one text (up to 1 MiB). Raises SettingInvalid for bounds out of range. Safe to use from several threads.
+    """
+
+    __slots__ = ("_cache", "_catalog", "_get", "_parser", "profile")
+
+    def __init__(
+        self,
+        profile: Profile,
+        catalog: FunctionCatalog,
+        *,
+        cache_size: int = DEFAULT_CACHE_ENTRIES,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        max_statement_bytes: int = DEFAULT_STATEMENT_BYTES,
+    ) -> None:
+        self.profile = profile
+        self._catalog = catalog
+        self._parser = StatementParser(max_statement_bytes)
+        self._cache = VerdictCache(cache_size, cache_bytes)
+        self._get = self._cache.get
+
+    def check(self, sql: str) -> Verdict:
+        """The verdict on one statement, or on an empty text.
+
+        Raises StatementRefused, with ``position`` in characters from 1 where it is known and one of the SQLSTATEs
+        42501 (forbidden), 42601 (not SQL, or several statements), 54001 (too large, too deep), 22021 (NUL, lone
+        surrogate). A text above 3 KiB that is not cached is decided on another thread while the caller waits: use
+        :meth:`submit` where waiting stops others.
+        """
+        decision = self._get(sql)
+        if decision is None:
+            data = self._parser.encode(sql)
+            if len(data) <= INLINE_BYTES:
+                decision = self._decide(sql, data)
+            else:
+                decision = BIG_STACK.submit(self._decide, sql, data).result()
+        return _verdict_of(decision)
+
+    def submit(self, sql: str) -> Future[Verdict]:
+        """As :meth:`check`, without waiting: verdict or StatementRefused come through the future.
+
+        A text that is cached, small (up to 3 KiB) or refused before parsing is decided at once: the future is done.
+        """
+        if self._get(sql) is None and len(sql) <= self._parser.max_statement_bytes:
+            try:
+                data = self._parser.encode(sql)
+            except StatementRefused as error:
+                return _failed(error)
+            if len(data) > INLINE_BYTES:
+                return BIG_STACK.submit(lambda: _verdict_of(self._decide(sql, data)))
+        try:
+            verdict = self.check(sql)
+        except StatementRefused as error:
+            return _failed(error)
+        future: Future[Verdict] = Future()
+        future.set_result(verdict)
+        return future
+
+    def _decide(self, sql: str, data: bytes) -> Verdict | Refusal:
+        """Parse, judge and remember, on a stack that is big enough for ``data``."""
+        decision: Verdict | Refusal
+        try:
+            decision = self._judge(parse_here(data))
+        except StatementRefused as error:
+            decision = Refusal.of(error)
+        except Exception:  # whatever it is, the statement does not go to Postgres
+            return _UNDECIDED
+        self._cache.put(sql, decision)
+        return decision
+
+    def _judge(self, parsed: ParsedText) -> Verdict:
+        if not parsed.statements:
+            return _EMPTY
+        if len(parsed.statements) > 1:
+            second = parsed.statements[1].get("stmt_location")
+            raise _SEVERAL.at(parsed.position(second)).error()
+        first = parsed.statements[0]
+        ((node_type, node),) = first["stmt"].items()
+        kind = STATEMENTS.get(node_type, "explain")
+        refusal = judge_statement(node_type, node, self.profile)
+        if refusal is not None:
+            raise refusal.at(parsed.position(first.get("stmt_location", 0))).error()
+        walk = Walk(self.profile, self._catalog, parsed)
+        walk.run(node["query"] if kind == "explain" else first["stmt"])
+        return Verdict(
+            kind,
+            tuple(sorted(walk.tables)),
+            tuple(sorted(walk.functions)),
+            fingerprint_here(parsed.data),
+            not walk.writes,
+            not all(is_known_harmless(name, self._catalog) for name in walk.functions),
+        )
+
+
+def _verdict_of(decision: Verdict | Refusal) -> Verdict:
+    if isinstance(decision, Verdict):
+        return decision
+    raise decision.error()
+
+
+def _failed(error: StatementRefused) -> Future[Verdict]:
+    future: Future[Verdict] = Future()
+    future.set_exception(error)
+    return future

@@ -1,0 +1,262 @@
+"""One walk over a statement's parse tree: every node is on the allow-list, every name is judged.
+
+The walk keeps its own stack, so the depth of a tree costs no recursion. Names are compared as the parser read them:
+quoting, case, Unicode escapes and comments are gone by then. The walk never changes the tree, and what it does not
+know it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from rowgate.errors import StatementRefused
+from rowgate.guard.catalog import FunctionCatalog
+from rowgate.guard.functions import judge_column, judge_function
+from rowgate.guard.nodes import NODE, NODES, STATEMENTS
+from rowgate.guard.parser import ParsedText
+from rowgate.guard.relations import judge_qualified_name, judge_relation
+from rowgate.guard.statements import Node, Profile, judge_statement
+from rowgate.guard.type_names import judge_type
+from rowgate.guard.verdict import Refusal, shown
+
+Scope = frozenset[str]
+_NO_NAMES: Scope = frozenset()
+
+_OPEN_VALUE_FUNCTIONS: Final = frozenset(
+    {
+        *("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_CURRENT_TIME_N", "SVFOP_CURRENT_TIMESTAMP"),
+        *("SVFOP_CURRENT_TIMESTAMP_N", "SVFOP_LOCALTIME", "SVFOP_LOCALTIME_N", "SVFOP_LOCALTIMESTAMP"),
+        *("SVFOP_LOCALTIMESTAMP_N", "SVFOP_CURRENT_ROLE", "SVFOP_CURRENT_USER", "SVFOP_USER"),
+        "SVFOP_CURRENT_SCHEMA",
+    }
+)
+"""Closed are SESSION_USER and CURRENT_CATALOG: the login role and the database are the operator's names."""
+
+_SAMPLING_METHODS: Final = frozenset({"system", "bernoulli"})
+
+
+class Walk:
+    """What one walk found: ``tables``, ``functions`` and whether the statement ``writes`` or locks rows."""
+
+    __slots__ = ("_catalog", "_parsed", "_pending", "_profile", "functions", "tables", "writes")
+
+    def __init__(self, profile: Profile, catalog: FunctionCatalog, parsed: ParsedText) -> None:
+        self._parsed = parsed
+        self._profile = profile
+        self._catalog = catalog
+        self._pending: list[tuple[str, Node, int | None, Scope]] = []
+        self.tables: set[str] = set()
+        self.functions: set[str] = set()
+        self.writes = False
+
+    def run(self, statement: Node) -> None:
+        """Judge a statement, ``{type: node}``. Raises StatementRefused at the first thing that is not open."""
+        self._push(statement, None, _NO_NAMES)
+        pending = self._pending
+        handlers = _HANDLERS
+        while pending:
+            kind, node, offset, scope = pending.pop()
+            fields = NODES.get(kind)
+            if fields is None:
+                raise self._refused(_unknown(kind, None), offset)
+            offset = node.get("location", offset)
+            handler = handlers.get(kind)
+            if handler is not None:
+                scope = handler(self, kind, node, offset, scope)
+            for name, value in node.items():
+                try:
+                    child = fields[name]
+                except KeyError:
+                    raise self._refused(_unknown(kind, name), offset) from None
+                if child is None:
+                    continue
+                if child is not NODE:
+                    pending.append((child, value, offset, scope))
+                elif type(value) is list:
+                    for item in value:
+                        if item:  # an empty object stands for a null pointer in a list
+                            ((child_kind, child_node),) = item.items()
+                            pending.append((child_kind, child_node, offset, scope))
+                else:
+                    ((child_kind, child_node),) = value.items()
+                    pending.append((child_kind, child_node, offset, scope))
+
+    def _refused(self, refusal: Refusal, offset: int | None) -> StatementRefused:
+        return refusal.at(self._parsed.position(offset)).error()
+
+    def _push(self, wrapped: Node, offset: int | None, scope: Scope) -> None:
+        ((kind, node),) = wrapped.items()
+        self._pending.append((kind, node, offset, scope))
+
+    def statement(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        """Any of the five statements, on whatever level."""
+        refusal = judge_statement(kind, node, self._profile)
+        if refusal is not None:
+            raise self._refused(refusal, offset)
+        if kind == "SelectStmt":
+            if "intoClause" in node:
+                raise self._refused(_SELECT_INTO, _offset_of(node["intoClause"].get("rel", {}), offset))
+        else:
+            self.writes = True
+            target = node["relation"]
+            self.tables.add(_relation_name(target))  # a target is a table even where a table expression has its name
+        clause = node.get("withClause")
+        return scope if clause is None else self._with(clause, offset, scope)
+
+    def _with(self, clause: Node, offset: int | None, scope: Scope) -> Scope:
+        """Judge the WITH clause; the result is the names that hold after it.
+
+        Without RECURSIVE each expression sees those before it, with RECURSIVE all (Postgres docs, "WITH Queries").
+        """
+        unknown = clause.keys() - {"ctes", "recursive", "location"}
+        if unknown:
+            raise self._refused(_unknown("WithClause", min(unknown)), offset)
+        expressions = clause.get("ctes", [])
+        names = [str(item["CommonTableExpr"].get("ctename", "")) for item in expressions]
+        whole = scope.union(names)
+        for index, item in enumerate(expressions):
+            visible = whole if clause.get("recursive") else scope.union(names[:index])
+            self._push(item, _offset_of(clause, offset), visible)
+        return whole
+
+    def locking(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        self.writes = True
+        return scope
+
+    def relation(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        refusal = judge_relation(node)
+        if refusal is not None:
+            raise self._refused(refusal, offset)
+        if "schemaname" in node or node.get("relname") not in scope:
+            self.tables.add(_relation_name(node))
+        return scope
+
+    def function(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        parts = _parts(node["funcname"])
+        refusal = judge_function(parts, self._catalog)
+        if refusal is not None:
+            raise self._refused(refusal, offset)
+        # The grammar itself writes pg_catalog before the functions behind EXTRACT, TRIM and the like.
+        self.functions.add(parts[-1] if parts[0] == "pg_catalog" else ".".join(parts))
+        if parts[-1] == "nextval":
+            self.writes = True
+        return scope
+
+    def column(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        """The last name of a.b, and every name of (expression).b, may be a function's."""
+        names = node["fields"][-1:] if len(node["fields"]) > 1 else ()
+        return self._judge_columns(names, offset, scope)
+
+    def indirection(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        return self._judge_columns(node["indirection"], offset, scope)
+
+    def _judge_columns(self, names: Sequence[Node], offset: int | None, scope: Scope) -> Scope:
+        for item in names:
+            string = item.get("String")
+            if string is not None:
+                refusal = judge_column(string.get("sval", ""), self._catalog)
+                if refusal is not None:
+                    raise self._refused(refusal, offset)
+        return scope
+
+    def type_name(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        refusal = judge_type(_parts(node.get("names", ())))
+        if refusal is not None:
+            raise self._refused(refusal, offset)
+        return scope
+
+    def value_function(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        operation = str(node.get("op", ""))
+        if operation not in _OPEN_VALUE_FUNCTIONS:
+            name = operation.removeprefix("SVFOP_")
+            raise self._refused(
+                Refusal(
+                    f"{shown(name)} may not be used.",
+                    "The login role and the database are the operator's names.",
+                    "CURRENT_USER is the role of the connection; auth.user_id() is the user.",
+                ),
+                offset,
+            )
+        return scope
+
+    def sampling(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        parts = _parts(node.get("method", ()))
+        if parts[-1] not in _SAMPLING_METHODS or parts[:-1] not in ([], ["pg_catalog"]):
+            raise self._refused(
+                Refusal(
+                    f"The sampling method {shown('.'.join(parts))} may not be used.",
+                    "Expected SYSTEM or BERNOULLI.",
+                    "Write TABLESAMPLE SYSTEM (percentage).",
+                ),
+                offset,
+            )
+        return scope
+
+    def qualified_names(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        """Operators, collations and operator classes."""
+        for name, what in _NAME_LISTS[kind]:
+            parts = node.get(name)
+            if parts is not None and len(parts) > 1:
+                refusal = judge_qualified_name(_parts(parts), what)
+                if refusal is not None:
+                    raise self._refused(refusal, offset)
+        return scope
+
+
+_NAME_LISTS: Final = {
+    "A_Expr": (("name", "operator"),),
+    "SubLink": (("operName", "operator"),),
+    "SortBy": (("useOp", "operator"),),
+    "CollateClause": (("collname", "collation"),),
+    "IndexElem": (("collation", "collation"), ("opclass", "operator class")),
+}
+
+_Handler = Callable[[Walk, str, Node, "int | None", Scope], Scope]
+
+_HANDLERS: Final[dict[str, _Handler]] = {
+    **dict.fromkeys(STATEMENTS, Walk.statement),
+    **dict.fromkeys(_NAME_LISTS, Walk.qualified_names),
+    "A_Indirection": Walk.indirection,
+    "ColumnRef": Walk.column,
+    "FuncCall": Walk.function,
+    "LockingClause": Walk.locking,
+    "RangeTableSample": Walk.sampling,
+    "RangeVar": Walk.relation,
+    "SQLValueFunction": Walk.value_function,
+    "TypeName": Walk.type_name,
+}
+
+_SELECT_INTO: Final = Refusal(
+    "SELECT INTO is not available.", "It creates a table.", "Use INSERT INTO ... SELECT with an existing table."
+)
+
+_CURSOR: Final = Refusal(
+    "WHERE CURRENT OF is not available.", "There are no cursors here.", "Name the row by its primary key."
+)
+
+
+def _unknown(kind: str, field: str | None) -> Refusal:
+    if kind == "CurrentOfExpr":
+        return _CURSOR
+    what = shown(kind if field is None else f"{kind}.{field}")
+    return Refusal(
+        "The statement uses syntax that is not available.",
+        f"The parse tree has {what}, which is not on the guard's list.",
+        "Write the statement without it.",
+    )
+
+
+def _offset_of(node: Node, otherwise: int | None) -> int | None:
+    offset = node.get("location", otherwise)
+    return offset if isinstance(offset, int) else otherwise
+
+
+def _parts(names: Any) -> list[str]:
+    """The strings of a name list, ``[{"String": {"sval": ...}}, ...]``; an empty string has no ``sval``."""
+    return [item["String"].get("sval", "") for item in names]
+
+
+def _relation_name(node: Node) -> str:
+    schema, name = node.get("schemaname"), node.get("relname", "")
+    return name if schema is None else f"{schema}.{name}"

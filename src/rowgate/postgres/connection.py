@@ -1,0 +1,291 @@
+"""One connection to Postgres that is past its start: runs one exchange at a time, in one write each.
+
+Keeps the prepared statements of its backend in a bounded LRU, keyed by text; the role belongs to the connection, so
+the key is (role, text) as a whole. Never decides what may run, and never reuses itself after a doubt: a changed
+session parameter, a notification, an exhausted server or an unclean end mark it ``broken``, and its pool drops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rowgate.errors import ConnectionLost, InternalFault, ProtocolViolation, ResultTooLarge, RowgateError
+from rowgate.pgwire import messages
+from rowgate.pgwire.stream import MessageStream
+from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, Step
+from rowgate.postgres.session_context import SessionIdentity
+
+TEXT_OID: Final = 25
+VERIFY_SQL: Final = b"select auth.jwt_session_init($1)"
+KEEP_SQL: Final = b"select auth.jwt_session_init($1, $2, $3, $4)"
+# How often a backend is made to say aloud that it takes the gateway's identities. Between, one that it does not take
+# (a key that is gone, clocks that have drifted apart) would make everybody nobody without a word.
+VERIFY_EVERY_SECONDS: Final = 15.0
+IDLE: Final = 0x49
+EXECUTE: Final = messages.execute(b"")
+COPY_FAIL: Final = messages.copy_fail(b"data for COPY cannot be sent here")
+
+# Refused by a policy, or the identity itself was: the next request has the backend say whether it takes identities.
+IDENTITY_SQLSTATES: Final = frozenset({"42501", "28000"})
+
+# After these the backend, or the whole server, is not to be trusted with another request: out of memory or lock
+# space, an internal error, and the three shutdown states (PostgreSQL 18, appendix A).
+FATAL_SQLSTATES: Final = frozenset({"53200", "XX000", "57P01", "57P02", "57P03"})
+
+
+class Connection(asyncio.Protocol):
+    """A backend of one database and role.
+
+    ``max_result_bytes`` bounds the answer of one exchange, ``cache_size`` the prepared statements, ``on_lost`` is
+    called once when the connection has gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        process_id: int,
+        secret_key: bytes,
+        max_result_bytes: int,
+        cache_size: int,
+        on_lost: Callable[[Connection], None],
+    ) -> None:
+        self.process_id = process_id
+        self.secret_key = secret_key
+        self.broken = False
+        self.in_transaction = False
+        self.expired = False
+        self.busy_since: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._max_result_bytes = max_result_bytes
+        self._stream = MessageStream(max_result_bytes + 1024)
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._waiter: asyncio.Future[Outcome] | None = None
+        self._received = 0
+        self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
+        self._cache_size = cache_size
+        self._closing_names: list[bytes] = []
+        self._context_steps: dict[bytes, Step] = {}
+        self._verified_at = float("-inf")
+        # Names that no statement of a client can guess, so that nothing can stand in for a prepared statement.
+        self._name_prefix = b"rowgate_" + secrets.token_hex(8).encode() + b"_"
+        self._name_counter = 0
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes over the transport after the start."""
+        if isinstance(transport, asyncio.Transport) or hasattr(transport, "write"):
+            self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the exchange under way; anything that comes without one breaks the connection."""
+        self._received += len(data)
+        try:
+            if self._received > self._max_result_bytes and self._exchange is not None:
+                raise ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
+            for kind, body in self._stream.feed(data):
+                if self._exchange is None:
+                    self._receive_unasked(kind)
+                elif self._exchange.receive(kind, body):
+                    self._finish(self._exchange)
+                elif self._exchange.copy_refused:
+                    self._exchange.copy_refused = False
+                    self._write(COPY_FAIL + messages.SYNC)
+        except RowgateError as problem:
+            self._fail(problem)
+            self.abort()
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        """The backend has gone: the exchange under way ends with a clear error."""
+        self.broken = True
+        exchange = self._exchange
+        if exchange is not None and exchange.error is not None:
+            self._finish(exchange)  # the server said why before it closed
+        self._fail(ConnectionLost("the connection to Postgres was lost while the statement ran"))
+        self._on_lost(self)
+
+    # --- running ----------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        statements: Sequence[Statement],
+        *,
+        identity: SessionIdentity | None = None,
+        begin: bytes | None = None,
+        keep: Callable[[Statement], bool],
+    ) -> asyncio.Future[Outcome]:
+        """Sends one exchange and gives a future of its outcome.
+
+        ``identity`` is whom the statements run for (None: nobody), ``begin`` the SQL that opens an explicit
+        transaction around the statements (COMMIT is added), ``keep`` says of a statement whether to keep it prepared.
+        The future raises ConnectionLost, ResultTooLarge or ProtocolViolation; errors of Postgres are part of the
+        outcome.
+        """
+        if self._exchange is not None or self._transport is None or self.broken:
+            raise ConnectionLost("the connection to Postgres cannot take another exchange")
+        parts: list[bytes] = []
+        steps: list[Step] = []
+        if begin is not None:
+            self._add_own(begin, "begin", parts, steps)
+        if identity is not None:
+            self._add_identity(identity, parts, steps)
+        named: dict[bytes, Prepared] = {}
+        for statement in statements:
+            self._add(statement, keep, named, parts, steps)
+        if begin is not None:
+            self._add_own(b"COMMIT", "commit", parts, steps)
+        while self._closing_names:
+            parts.append(messages.close_statement(self._closing_names.pop()))
+        parts.append(messages.SYNC)
+        return self._start(Exchange(steps), b"".join(parts))
+
+    def run_simple(self, sql: bytes) -> asyncio.Future[Outcome]:
+        """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
+        if sql == b"DISCARD ALL":
+            self._cache.clear()
+            self._context_steps.clear()
+        return self._start(Exchange([Step("own")]), messages.query(sql))
+
+    def forget_all(self) -> None:
+        """Forgets all prepared statements; the backend closes them with the next exchange."""
+        self._closing_names += [prepared.name for prepared in self._cache.values()]
+        self._cache.clear()
+        self._context_steps.clear()
+
+    def wait(self) -> asyncio.Future[Outcome]:
+        """A fresh future of the exchange under way, for one whose requester has gone."""
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another exchange may start."""
+        return self._exchange is None and not self.broken
+
+    def terminate(self) -> None:
+        """Says goodbye and closes (PostgreSQL 18, section 54.2.10)."""
+        self.broken = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(messages.TERMINATE)
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Closes at once, without a word."""
+        self.broken = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _start(self, exchange: Exchange, data: bytes) -> asyncio.Future[Outcome]:
+        self._exchange = exchange
+        self._received = 0
+        self.expired = False
+        self._waiter = self._loop.create_future()
+        self.busy_since = self._loop.time()
+        self._write(data)
+        return self._waiter
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _new_name(self) -> bytes:
+        self._name_counter += 1
+        return self._name_prefix + b"%x" % self._name_counter
+
+    def _add_own(self, sql: bytes, name: str, parts: list[bytes], steps: list[Step]) -> None:
+        parts += (messages.parse(b"", sql), messages.bind(b"", b"", ()), EXECUTE)
+        steps.append(Step(name))
+
+    def _add_identity(self, identity: SessionIdentity, parts: list[bytes], steps: list[Step]) -> None:
+        now = self._loop.time()
+        values: Sequence[bytes]
+        if now - self._verified_at > VERIFY_EVERY_SECONDS:
+            self._verified_at = now
+            sql, values = VERIFY_SQL, (identity.token(self.process_id),)
+        else:
+            sql, values = KEEP_SQL, identity.sealed(self.process_id)
+        step = self._context_steps.get(sql)
+        if step is None:
+            # Kept only when the exchange has shown that the backend knows it; until then each try has its own name.
+            step = Step("context", Prepared(self._new_name(), len(values)), parsed_here=True, sql=sql)
+        if step.prepared is None:
+            raise InternalFault("a step that sets the identity must have a statement")
+        if step.parsed_here:
+            parts.append(messages.parse(step.prepared.name, sql, (TEXT_OID,) * len(values)))
+        parts += (messages.bind_to(step.prepared.bind_head, values), EXECUTE)
+        steps.append(step)
+
+    def _add(
+        self,
+        statement: Statement,
+        keep: Callable[[Statement], bool],
+        named: dict[bytes, Prepared],
+        parts: list[bytes],
+        steps: list[Step],
+    ) -> None:
+        sql = statement.sql
+        prepared = self._cache.get(sql)
+        if prepared is not None:
+            self._cache.move_to_end(sql)
+        else:
+            prepared = named.get(sql)
+        if prepared is not None and prepared.parameter_count == len(statement.parameters):
+            steps.append(prepared.step)
+        else:
+            prepared = Prepared(
+                self._new_name() if self._cache_size and keep(statement) else b"", len(statement.parameters)
+            )
+            if prepared.name:
+                named[sql] = prepared
+            parts += (messages.parse(prepared.name, sql), messages.describe_statement(prepared.name))
+            steps.append(Step("statement", prepared, parsed_here=True, sql=sql))
+        parts += (messages.bind_to(prepared.bind_head, statement.parameters), EXECUTE)
+
+    def _receive_unasked(self, kind: int) -> None:
+        """A notice is harmless; anything else says that the session is no longer what it was."""
+        if kind != 0x4E:
+            raise ProtocolViolation(f"message {chr(kind)!r} came without a request")
+
+    def _finish(self, exchange: Exchange) -> None:
+        outcome = exchange.outcome
+        self._exchange = None
+        self.busy_since = None
+        self._keep_prepared(exchange)
+        if exchange.state_changed or exchange.status == 0:
+            self.broken = True
+        if outcome.error is not None:
+            if outcome.error.database_sqlstate in FATAL_SQLSTATES:
+                self.broken = True
+            if outcome.error.database_sqlstate in IDENTITY_SQLSTATES:
+                self._verified_at = float("-inf")
+        self.in_transaction = exchange.status != IDLE
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(outcome)
+
+    def _keep_prepared(self, exchange: Exchange) -> None:
+        for step in exchange.parsed_steps:
+            prepared = step.prepared
+            if prepared is None or not prepared.name:
+                continue
+            if step.kind == "context":
+                self._context_steps[step.sql] = Step("context", prepared, sql=step.sql)
+            elif prepared.fields is not None:
+                self._cache[step.sql] = prepared
+            else:  # parsed, but not described
+                self._closing_names.append(prepared.name)
+        while len(self._cache) > self._cache_size:
+            self._closing_names.append(self._cache.popitem(last=False)[1].name)
+
+    def _fail(self, problem: RowgateError) -> None:
+        self._exchange = None
+        self.busy_since = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(problem)

@@ -1,0 +1,190 @@
+"""One exchange with a backend: a pipelined write, and the collection of its answer up to ReadyForQuery.
+
+An exchange is a list of steps (open a transaction, set the identity, the statements, commit) that travel in one
+write with one Sync (PostgreSQL 18, section 54.2.3 and 54.2.4). This module is pure: it takes messages and keeps
+results. It never writes to a socket.
+
+Values that are made for every request are msgspec structs: frozen like dataclasses, at a tenth of the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from rowgate.errors import DatabaseError, ProtocolViolation
+from rowgate.pgwire import messages
+from rowgate.pgwire.fields import Field, error_fields, row_description
+from rowgate.pgwire.rows import RowEncoder, fields_json
+from rowgate.pgwire.types import ArrayType
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """SQL text and bind parameters, both in UTF-8; a parameter is Postgres's text form or None for NULL."""
+
+    sql: bytes
+    parameters: Sequence[bytes | None]
+
+    def __repr__(self) -> str:
+        """What its repr shows: no parameter."""
+        return f"Statement(sql={self.sql!r})"
+
+
+class Prepared:
+    """A statement that a backend has parsed: its name there, and what is known of its result columns."""
+
+    __slots__ = ("_encoders", "bind_head", "fields", "fields_json", "name", "parameter_count", "step")
+
+    def __init__(self, name: bytes, parameter_count: int = 0) -> None:
+        self.name = name
+        self.parameter_count = parameter_count
+        self.bind_head = messages.bind_head(name, parameter_count)
+        self.step = Step("statement", self)
+        self.fields: tuple[Field, ...] | None = None
+        self.fields_json = b"[]"
+        self._encoders: dict[tuple[bool, bool], RowEncoder] = {}
+
+    def describe(self, columns: tuple[Field, ...]) -> None:
+        """Keeps the row description."""
+        self.fields = columns
+        self.fields_json = fields_json(columns)
+
+    def encoder(self, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> RowEncoder:
+        """The rows' encoder for one output mode, made once. ``array_types`` are those of the database."""
+        encoder = self._encoders.get((raw_text, array_mode))
+        if encoder is None:
+            encoder = RowEncoder(self.fields or (), raw_text=raw_text, array_mode=array_mode, array_types=array_types)
+            self._encoders[raw_text, array_mode] = encoder
+        return encoder
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What one statement gave: DataRow bodies and the CommandComplete body (empty for an empty query)."""
+
+    prepared: Prepared
+    rows: list[bytes]
+    tag: bytes
+
+    def __repr__(self) -> str:
+        """What its repr shows: no row."""
+        return f"Result(tag={self.tag!r})"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One part of an exchange.
+
+    ``kind`` is "statement" for the requester's statements, whose results are kept, and "begin", "context", "commit"
+    or "own" for Rowgate's. ``parsed_here`` says that the exchange itself carries the Parse of ``sql``.
+    """
+
+    kind: str
+    prepared: Prepared | None = None
+    parsed_here: bool = False
+    sql: bytes = b""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How an exchange ended. ``failed`` is the step that met ``error``."""
+
+    results: list[Result]
+    error: DatabaseError | None
+    failed: Step | None
+    copied_out: bool = False
+
+
+class Exchange:
+    """Collects the answer to the steps of one pipelined write."""
+
+    __slots__ = (
+        "_index",
+        "_parsed",
+        "_results",
+        "_rows",
+        "_steps",
+        "copied_out",
+        "copy_refused",
+        "error",
+        "failed",
+        "state_changed",
+        "status",
+    )
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._index = 0
+        self._rows: list[bytes] = []
+        self._results: list[Result] = []
+        self._parsed = False
+        self.error: DatabaseError | None = None
+        self.failed: Step | None = None
+        self.status = 0
+        self.state_changed = False
+        self.copy_refused = False
+        self.copied_out = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """The end of the exchange, once ``receive`` has returned True."""
+        return Outcome(self._results, self.error, self.failed, self.copied_out)
+
+    @property
+    def parsed_steps(self) -> list[Step]:
+        """The steps whose statement the backend has parsed in this exchange."""
+        last = self._index if self._parsed else self._index - 1
+        return [step for step in self._steps[: last + 1] if step.parsed_here]
+
+    def receive(self, kind: int, body: bytes) -> bool:
+        """Takes one backend message; True when it was ReadyForQuery, the end.
+
+        Raises ProtocolViolation for messages that do not belong here.
+        """
+        if kind == 0x44:  # DataRow
+            self._rows.append(body)
+        elif kind == 0x32:  # BindComplete
+            pass
+        elif kind in (0x43, 0x49, 0x73):  # CommandComplete, EmptyQueryResponse, PortalSuspended
+            self._complete(body if kind == 0x43 else b"")
+        elif kind == 0x5A:  # ReadyForQuery
+            if len(body) != 1:
+                raise ProtocolViolation("ReadyForQuery must hold one byte")
+            self.status = body[0]
+            return True
+        else:
+            self._receive_rarer(kind, body)
+        return False
+
+    def _complete(self, tag: bytes) -> None:
+        if self._index >= len(self._steps):
+            raise ProtocolViolation("the server completed more statements than were sent")
+        step = self._steps[self._index]
+        if step.kind == "statement" and step.prepared is not None:
+            self._results.append(Result(step.prepared, self._rows, tag))
+        self._rows = []
+        self._index += 1
+        self._parsed = False
+
+    def _receive_rarer(self, kind: int, body: bytes) -> None:
+        if kind == 0x31:  # ParseComplete
+            self._parsed = True
+        elif kind in (0x54, 0x6E):  # RowDescription, NoData
+            self._describe(row_description(body) if kind == 0x54 else ())
+        elif kind == 0x45:  # ErrorResponse: everything up to Sync is skipped by the server
+            if self.error is None:
+                self.error = DatabaseError(error_fields(body))
+                self.failed = self._steps[min(self._index, len(self._steps) - 1)]
+            self._rows = []
+        elif kind in (0x53, 0x41):  # ParameterStatus, NotificationResponse: the session is not as it was
+            self.state_changed = True
+        elif kind in (0x47, 0x57):  # CopyInResponse, CopyBothResponse: the server waits for data we do not have
+            self.copy_refused = True
+        elif kind == 0x48:  # CopyOutResponse
+            self.copied_out = True
+        elif kind not in (0x74, 0x33, 0x4E, 0x64, 0x63):
+            # Left alone: ParameterDescription, CloseComplete, NoticeResponse and the data of COPY TO STDOUT.
+            raise ProtocolViolation(f"unexpected message {chr(kind)!r} from the server")
+
+    def _describe(self, columns: tuple[Field, ...]) -> None:
+        step = self._steps[min(self._index, len(self._steps) - 1)]
+        if step.prepared is not None and step.parsed_here:
+            step.prepared.describe(columns)

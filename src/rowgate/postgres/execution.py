@@ -1,0 +1,144 @@
+"""Running the statements of one request on a pool: one round trip, one transaction, and a clean connection after.
+
+This is where nothing outlives a request: whatever happens (error, timeout, a client that leaves), the connection goes
+back idle and outside any transaction, or it is dropped. Never decides what may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from rowgate.errors import ConnectionLost, DatabaseError, SetupIncomplete, StatementTimeout, UnsupportedStatement
+from rowgate.postgres.connection import Connection
+from rowgate.postgres.exchange import Outcome, Result, Statement
+from rowgate.postgres.opening import Login, Opener
+from rowgate.postgres.pool import Pool
+from rowgate.postgres.session_context import SessionIdentity
+
+QUERY_CANCELED: Final = "57014"
+# The plan no longer fits (cached plan must not change result type), or the statement is not there any more.
+STALE_STATEMENT_SQLSTATES: Final = frozenset({"0A000", "26000"})
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to run for one request.
+
+    ``identity`` is whom they run for (None: nobody); ``begin`` is the SQL that opens
+    an explicit transaction (None: the statements share the implicit one); ``discard_after`` asks for DISCARD ALL
+    before the connection serves anyone else, because a function of the user may have left something in the session.
+    """
+
+    statements: Sequence[Statement]
+    identity: SessionIdentity | None = None
+    begin: bytes | None = None
+    discard_after: bool = False
+
+
+async def execute(pool: Pool, order: Order) -> list[Result]:
+    """The results of all statements, in order.
+
+    Raises DatabaseError for what Postgres refused, StatementTimeout, ResultTooLarge, ConnectionLost, the pool's
+    errors, and SetupIncomplete when the database does not take the gateway's signed identity.
+    """
+    connection = await pool.acquire()
+    try:
+        outcome = await _run(connection, order, pool.is_repeated)
+        if _is_stale(outcome):
+            outcome = await _run_again(connection, order, outcome)
+        if connection.in_transaction and not connection.broken:
+            await connection.run_simple(b"ROLLBACK")
+    except asyncio.CancelledError:
+        pool.abandon(connection)
+        raise
+    except BaseException:
+        pool.discard(connection)
+        raise
+    expired = connection.expired
+    if expired:
+        pool.discard(connection)  # a cancel request is on its way to it
+    elif order.discard_after and connection.is_idle:
+        pool.cleanse(connection)
+    else:
+        pool.release(connection)
+    if outcome.error is not None:
+        raise _explain(outcome, outcome.error, expired)
+    pool.remember(order.statements)
+    return _rows_only(outcome)
+
+
+def _run(connection: Connection, order: Order, keep: Callable[[Statement], bool]) -> asyncio.Future[Outcome]:
+    return connection.run(order.statements, identity=order.identity, begin=order.begin, keep=keep)
+
+
+def _never(statement: Statement) -> bool:
+    """No statement is kept."""
+    return False
+
+
+def _is_stale(outcome: Outcome) -> bool:
+    step = outcome.failed
+    return (
+        outcome.error is not None
+        and step is not None
+        and step.prepared is not None
+        and not step.parsed_here
+        and outcome.error.database_sqlstate in STALE_STATEMENT_SQLSTATES
+    )
+
+
+async def _run_again(connection: Connection, order: Order, outcome: Outcome) -> Outcome:
+    """The first try changed nothing: its error ended the transaction. Prepared anew, it may work."""
+    if connection.in_transaction:
+        await connection.run_simple(b"ROLLBACK")
+    if connection.broken:
+        raise ConnectionLost("the connection to Postgres was lost while the statement ran")
+    connection.forget_all()
+    return await _run(connection, order, _never)
+
+
+def _explain(outcome: Outcome, error: DatabaseError, expired: bool) -> Exception:
+    if outcome.failed is not None and outcome.failed.kind == "context":
+        return SetupIncomplete(
+            "the database did not take the gateway's signed identity",
+            detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",
+        )
+    if expired and error.database_sqlstate == QUERY_CANCELED:
+        return StatementTimeout("canceling statement due to statement timeout")
+    return error
+
+
+async def execute_alone(opener: Opener, login: Login, order: Order, limit_seconds: float) -> list[Result]:
+    """The results of all statements, on a connection that is made for them and closed after them.
+
+    For roles that bring their own password: Postgres verifies it each time, so that a changed one counts at once.
+    ``limit_seconds`` bounds the run. Raises as ``execute`` does, and what Postgres says of the login.
+    """
+    connection = await opener.open(login, _forget_lost)
+    try:
+        async with asyncio.timeout(limit_seconds):
+            outcome = await _run(connection, order, _never)
+    except TimeoutError as problem:
+        await opener.cancel(connection)
+        raise StatementTimeout("canceling statement due to statement timeout") from problem
+    except asyncio.CancelledError:
+        await opener.cancel(connection)
+        raise
+    finally:
+        connection.terminate()
+    if outcome.error is not None:
+        raise outcome.error
+    return _rows_only(outcome)
+
+
+def _rows_only(outcome: Outcome) -> list[Result]:
+    if outcome.copied_out:
+        raise UnsupportedStatement("COPY TO STDOUT gives no rows over HTTP", hint="Use SELECT, or COPY through psql.")
+    return outcome.results
+
+
+def _forget_lost(connection: Connection) -> None:
+    """A connection that belongs to no pool has nobody to tell."""

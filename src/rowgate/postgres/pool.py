@@ -1,0 +1,252 @@
+"""A pool of connections of one database and role.
+
+Hands each connection to one request at a time, in the order of arrival, and never hands out one that is in doubt: a
+connection comes back idle and unchanged, or it is dropped. Never looks at SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+from rowgate.errors import ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
+from rowgate.postgres.connection import Connection
+from rowgate.postgres.exchange import Statement
+from rowgate.postgres.opening import Login, Opener
+
+SWEEP_SECONDS: Final = 0.25
+CANCEL_GRACE_SECONDS: Final = 2.0
+# Postgres's own statement_timeout comes first; the sweep is for what it does not end (several statements in one
+# request, a server that hangs).
+SWEEP_GRACE_SECONDS: Final = 1.0
+FIRST_RETRY_SECONDS: Final = 0.05
+LAST_RETRY_SECONDS: Final = 0.5
+REPEATED_TEXTS: Final = 4096
+LONGEST_KEPT_STATEMENT: Final = 16 * 1024
+
+
+class Pool:
+    """Connections of one login. ``size`` bounds them; ``queue_length`` bounds the requests that wait.
+
+    ``queue_timeout``, ``statement_timeout`` and ``connect_timeout`` are in seconds.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        login: Login,
+        *,
+        size: int,
+        queue_length: int,
+        queue_timeout: float,
+        statement_timeout: float,
+    ) -> None:
+        self._opener = opener
+        self._login = login
+        self._size = size
+        self._queue_length = queue_length
+        self._queue_timeout = queue_timeout
+        self._statement_timeout = statement_timeout
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._opening = 0
+        self._waiters: deque[tuple[asyncio.Future[Connection], float]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections open, connections idle, requests waiting."""
+        return len(self._all), len(self._idle), len(self._waiters)
+
+    def is_repeated(self, statement: Statement) -> bool:
+        """Whether the text was run before, with as many parameters, and is not huge: only such are kept prepared.
+
+        The number counts because Postgres's message about a wrong number shows the name of the prepared statement,
+        and no client may learn one.
+        """
+        return self._seen.get(statement.sql) == len(statement.parameters)
+
+    def remember(self, statements: Sequence[Statement]) -> None:
+        """Notes texts that have run."""
+        for statement in statements:
+            if statement.sql not in self._seen and len(statement.sql) <= LONGEST_KEPT_STATEMENT:
+                self._seen[statement.sql] = len(statement.parameters)
+                if len(self._seen) > REPEATED_TEXTS:
+                    self._seen.popitem(last=False)
+
+    async def acquire(self) -> Connection:
+        """A connection for one request; give it back with ``release``, ``discard`` or ``abandon``.
+
+        Raises QueueFull, QueueTimeout, or what the attempt to connect raised.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_idle:
+                return connection
+        if self._closed:
+            raise ConnectFailed("the gateway is stopping")
+        if len(self._waiters) >= self._queue_length + self._size:
+            raise QueueFull("too many requests wait for a connection", detail=f"queue_length is {self._queue_length}")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Connection] = loop.create_future()
+        self._waiters.append((waiter, loop.time() + self._queue_timeout))
+        self._grow()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # A connection that was handed over in the same moment goes back.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result())
+            raise
+
+    def release(self, connection: Connection) -> None:
+        """Takes a connection back. One that is broken, busy or in a transaction is dropped instead."""
+        if self._closed or not connection.is_idle or connection.in_transaction:
+            self.discard(connection)
+            return
+        while self._waiters:
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self._idle.append(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """Drops a connection, and opens another one if requests wait."""
+        connection.terminate()
+        self._all.discard(connection)
+        self._grow()
+
+    def abandon(self, connection: Connection) -> None:
+        """Takes back a connection whose requester has gone while its statement runs: the statement is cancelled."""
+        self._spawn(self._reclaim(connection))
+
+    def cleanse(self, connection: Connection) -> None:
+        """Takes back a connection whose session may hold something: DISCARD ALL first, or it is dropped."""
+        self._spawn(self._discard_session(connection))
+
+    async def close(self) -> None:
+        """Closes all connections; requests that wait get ConnectFailed."""
+        self._closed = True
+        self._refuse_waiters(ConnectFailed("the gateway is stopping"))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._all):
+            connection.terminate()
+        self._all.clear()
+        self._idle.clear()
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _grow(self) -> None:
+        """Opens as many connections as there are requests waiting, within the size."""
+        if self._sweeper is None and not self._closed:
+            self._spawn(self._sweep())
+        while not self._closed and self._opening < len(self._waiters) and len(self._all) + self._opening < self._size:
+            self._opening += 1
+            self._spawn(self._open_one())
+
+    async def _open_one(self) -> None:
+        try:
+            connection = await self._open_patiently()
+        except RowgateError as problem:
+            self._opening -= 1
+            if not self._all:  # otherwise those who wait are served by the connections that are there
+                self._refuse_waiters(problem)
+            return
+        except BaseException:
+            self._opening -= 1
+            raise
+        self._opening -= 1
+        self._all.add(connection)
+        self.release(connection)
+
+    async def _open_patiently(self) -> Connection:
+        """Tries again while the server is starting or briefly away: a restart costs a wait, not an error."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._opener.connect_timeout
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return await self._opener.open(self._login, self._lost)
+            except (ConnectFailed, ServerStarting):
+                if loop.time() + delay > deadline:
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_SECONDS)
+
+    def _refuse_waiters(self, problem: RowgateError) -> None:
+        while self._waiters:
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(problem)
+
+    def _lost(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._grow()
+
+    def _refuse_late(self, now: float) -> None:
+        """All wait equally long, so the first in the queue is the first to be late; those who left go as well."""
+        while self._waiters and (self._waiters[0][0].done() or self._waiters[0][1] < now):
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(QueueTimeout("no connection to Postgres came free in time"))
+
+    async def _reclaim(self, connection: Connection) -> None:
+        try:
+            if not connection.is_idle:
+                ended = connection.wait()
+                await self._opener.cancel(connection)
+                async with asyncio.timeout(CANCEL_GRACE_SECONDS):
+                    await ended
+            # The cancel may still be on its way: it may hit this, never the next request. It also ends a transaction.
+            async with asyncio.timeout(CANCEL_GRACE_SECONDS):
+                outcome = await connection.run_simple(b"ROLLBACK")
+                if outcome.error is not None:
+                    await connection.run_simple(b"ROLLBACK")
+        except (RowgateError, TimeoutError):
+            connection.abort()
+        self.release(connection)
+
+    async def _discard_session(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(CANCEL_GRACE_SECONDS):
+                outcome = await connection.run_simple(b"DISCARD ALL")
+        except (RowgateError, TimeoutError):
+            connection.abort()
+        else:
+            if outcome.error is not None:
+                connection.abort()
+        self.release(connection)
+
+    async def _sweep(self) -> None:
+        """Ends exchanges and waits that took too long; one task for all, so that none costs a timer."""
+        self._sweeper = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._refuse_late(loop.time())
+            oldest = loop.time() - self._statement_timeout - SWEEP_GRACE_SECONDS
+            for connection in list(self._all):
+                if connection.busy_since is not None and connection.busy_since < oldest and not connection.expired:
+                    connection.expired = True
+                    self._spawn(self._expire(connection, connection.busy_since))
+
+    async def _expire(self, connection: Connection, busy_since: float) -> None:
+        await self._opener.cancel(connection)
+        await asyncio.sleep(CANCEL_GRACE_SECONDS)
+        if connection.busy_since == busy_since:
+            connection.abort()

@@ -1,0 +1,1 @@
+"""What was configured: providers and exposed roles, kept in the schema ``rowgate`` of a real Postgres."""

@@ -1,0 +1,209 @@
+"""Every setting of the gateway in one table: name, type, default, whether it is secret, and what it means.
+
+The table is the dataclass ``Settings``: a field is a setting. From it come the environment variables
+(``ROWGATE_`` and the name in capitals), the keys of ``rowgate.toml``, the options of ``--help`` and the reference
+in the documents. A value is taken from the command line first, then the environment, then the file, then the
+default. This module reads files and the environment when asked to, and never connects to anything.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+from rowgate.errors import SettingInvalid
+
+ENVIRONMENT_PREFIX: Final = "ROWGATE_"
+TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS: Final = frozenset({"0", "false", "no", "off", ""})
+PAIRS: Final = tuple[tuple[str, str], ...]
+
+
+def _setting(default: Any, meaning: str, *, secret: bool = False, low: int | None = None) -> Any:
+    """A row of the table; ``low`` is the smallest allowed number."""
+    metadata = {"meaning": meaning, "secret": secret, "low": low}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one gateway process. Times are in the unit that the name ends with."""
+
+    database_url: str = _setting(
+        "",
+        "Connection string of the control connection (the role rowgate_control, or the owner that ran set-up). "
+        "Host, port, database and TLS mode of the endpoint are taken from it.",
+        secret=True,
+    )
+    endpoints: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "Several endpoints instead of database_url: name=connection-string, separated by blanks (a table in the file). "
+        "The name is the first label of the host in clients' connection strings.",
+        secret=True,
+    )
+    host: str = _setting("127.0.0.1", "Address that the HTTP front listens on.")
+    port: int = _setting(4444, "Port that the HTTP front listens on; 0 takes any free one.", low=0)
+    cors_origins: tuple[str, ...] = _setting(
+        (), "Origins that browsers may call from, for example https://app.example.com; * allows all."
+    )
+    password_roles: bool = _setting(
+        False, "Whether connection strings with a password are passed through to Postgres (the owner's way in)."
+    )
+    allow_explain: bool = _setting(
+        False, "Whether exposed roles may use plain EXPLAIN. It tells about other people's rows: development only."
+    )
+    insecure_issuers: bool = _setting(
+        False, "Whether key sets may be fetched over plain http from loopback addresses. Development only."
+    )
+    search_path: str = _setting("public", "search_path of exposed roles, pinned in the startup packet.")
+    pool_size: int = _setting(10, "Connections to Postgres per database and exposed role.", low=1)
+    queue_length: int = _setting(1000, "Requests that may wait for a connection of one role.", low=0)
+    queue_timeout_ms: int = _setting(10_000, "How long a request waits for a connection.", low=1)
+    connect_timeout_ms: int = _setting(5_000, "How long one attempt to connect to Postgres may take.", low=1)
+    statement_timeout_ms: int = _setting(
+        30_000, "How long a request may run in Postgres before it is cancelled.", low=1
+    )
+    max_body_bytes: int = _setting(10 * 1024 * 1024, "Largest request body.", low=1024)
+    max_result_bytes: int = _setting(10 * 1024 * 1024, "Largest result of one request, as Postgres sends it.", low=1024)
+    max_batch_statements: int = _setting(100, "Most statements in one batch.", low=1)
+    max_statement_bytes: int = _setting(
+        64 * 1024, "Longest SQL text from an exposed role; parsing needs stack in proportion.", low=1024
+    )
+    subject_concurrency: int = _setting(250, "Requests that one subject may have under way at once.", low=1)
+    statement_cache_size: int = _setting(256, "Prepared statements kept per connection to Postgres.", low=0)
+    token_cache_size: int = _setting(100_000, "Verified tokens kept until they expire.", low=0)
+    token_leeway_seconds: int = _setting(30, "Clock difference tolerated in exp, nbf and iat.", low=0)
+    keep_alive_seconds: int = _setting(75, "How long an idle HTTP connection is kept open.", low=1)
+    request_timeout_seconds: int = _setting(30, "How long a client may take to send one request.", low=1)
+    shutdown_seconds: int = _setting(10, "How long requests under way may take to end when the gateway stops.", low=0)
+    log_requests: bool = _setting(False, "Whether each request is logged as one line of JSON on standard error.")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDescription:
+    """One row of the table, for ``--help`` and the documents."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+    secret: bool
+
+    @property
+    def environment_variable(self) -> str:
+        """The variable that sets it."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+def describe() -> Iterator[SettingDescription]:
+    """The table's rows in order."""
+    kinds = get_type_hints(Settings)
+    words = {int: "whole number", bool: "true or false", str: "text"}
+    for row in fields(Settings):
+        default = "" if row.default is MISSING else row.default
+        text = ", ".join(default) if isinstance(default, tuple) else str(default)
+        if isinstance(default, bool):
+            text = text.lower()
+        kind = words.get(kinds[row.name], "list, separated by commas")
+        if kinds[row.name] == PAIRS:
+            kind = "pairs name=text, separated by blanks"
+        yield SettingDescription(row.name, kind, text, row.metadata["meaning"], row.metadata["secret"])
+
+
+def load(
+    environment: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from overrides (None values are skipped), environment, file and defaults, in this order.
+
+    Raises SettingInvalid for a key that is no setting, a value of the wrong kind, or a file that is not TOML.
+    """
+    known = {row.name: row for row in fields(Settings)}
+    values: dict[str, Any] = {}
+    sources = [
+        ("the file " + str(file), _read_file(file) if file is not None else {}),
+        ("the environment", _from_environment(environment, known)),
+        ("the command line", {name: value for name, value in (overrides or {}).items() if value is not None}),
+    ]
+    kinds = get_type_hints(Settings)
+    for source, given in sources:
+        for name, value in given.items():
+            if name not in known:
+                raise SettingInvalid(f"{source} sets {name!r}, which is no setting", hint="See `rowgate serve --help`.")
+            values[name] = _convert(name, kinds[name], value, source, known[name].metadata["low"])
+    return Settings(**values)
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, object]) -> dict[str, str]:
+    """The environment's settings. Variables that are no setting are left alone: shells set many things."""
+    return {
+        name: environment[ENVIRONMENT_PREFIX + name.upper()]
+        for name in known
+        if ENVIRONMENT_PREFIX + name.upper() in environment
+    }
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise SettingInvalid(f"cannot read the settings file {file}", detail=str(problem)) from problem
+
+
+def _convert(name: str, kind: Any, value: Any, source: str, low: int | None) -> Any:
+    if kind is bool:
+        converted: Any = _boolean(value)
+    elif kind is int:
+        converted = _whole_number(value)
+        if converted is not None and low is not None and converted < low:
+            raise SettingInvalid(f"{source} sets {name} to {converted}", detail=f"the smallest value is {low}")
+    elif kind is str:
+        converted = value if isinstance(value, str) else None
+    elif kind == PAIRS:
+        converted = _pairs(value)
+    else:
+        converted = _words(value)
+    if converted is None:
+        words = {bool: "true or false", int: "a whole number", str: "text", PAIRS: "name=text pairs"}
+        expected = words.get(kind, "a list of texts")
+        raise SettingInvalid(f"{source} sets {name} to a value of the wrong kind", detail=f"expected {expected}")
+    return converted
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in TRUE_WORDS | FALSE_WORDS:
+        return value.strip().lower() in TRUE_WORDS
+    return None
+
+
+def _whole_number(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    return None
+
+
+def _words(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    return None
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...] | None:
+    if isinstance(value, str):
+        value = {name: text for name, _, text in (word.partition("=") for word in value.split())}
+    if value == ():
+        return ()
+    if isinstance(value, Mapping) and all(name and text and isinstance(text, str) for name, text in value.items()):
+        return tuple(value.items())
+    return None

@@ -1,0 +1,170 @@
+"""The README and the guide as a reader meets them: what they tell to paste is run, and what they say it prints comes.
+
+An HTML comment before a fenced block says what it is: ``run`` (a shell runs it), ``run: own`` (the same, against a
+Postgres that is not Rowgate's), ``file: NAME`` (the reader saves it), ``prints`` (lines in the output of the last run).
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import psycopg
+import pytest
+
+from tests.clients.stack import HERE, ROWGATE, Stack, start
+from tests.servers import PlainPostgres
+
+ROOT = HERE.parents[1]
+README = ROOT / "README.md"
+GUIDE = ROOT / "docs" / "guide.md"
+BLOCK = re.compile(
+    r"<!-- (?P<what>run|file|prints)(?:: (?P<name>\S+))? -->\n```[a-z]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+OWN_POSTGRES = "postgresql://postgres:secret@db.example:5432/app"
+
+
+@dataclass
+class Reader:
+    """Somebody who reads a document from top to bottom and does what it says, in a folder of their own."""
+
+    folder: Path
+    replacements: dict[str, str]
+    environment: dict[str, str] = field(default_factory=dict)
+    output: str = ""
+
+    def read(self, document: Path, *, where: str | None = None) -> int:
+        """Does everything that is meant for ``where``; gives the number of blocks that were run."""
+        runs = 0
+        concerned = False
+        for block in BLOCK.finditer(document.read_text("utf-8")):
+            if block["what"] == "run":
+                concerned = block["name"] == where
+                if concerned:
+                    self.run(block["text"])
+                    runs += 1
+            elif block["what"] == "file":
+                path = self.folder / block["name"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(self.here(block["text"]))
+            elif concerned:
+                self.expect(block["text"])
+        return runs
+
+    def run(self, script: str) -> None:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.here(script)],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=120,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ROWGATE_")},
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "COLUMNS": "120",
+                **self.environment,
+            },
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        self.output = done.stdout
+
+    def expect(self, text: str) -> None:
+        """Each line, in order; what stands between and beside them is not looked at."""
+        rest = self.output
+        for line in filter(None, map(str.rstrip, self.here(text).splitlines())):
+            assert line in rest, f"expected {line!r} in\n{self.output}"
+            rest = rest.split(line, 1)[1]
+
+    def here(self, text: str) -> str:
+        for written, real in self.replacements.items():
+            text = text.replace(written, real)
+        return text
+
+
+def reader_beside(stack: Stack, folder: Path) -> Reader:
+    """A reader in whose folder the driver is installed, with the stack's ports in place of the documents'."""
+    modules = folder / "node_modules" / "@neondatabase"
+    modules.mkdir(parents=True)
+    (modules / "serverless").symlink_to(HERE / "node_modules" / "neon-1")
+    gateway = stack.sql_url.removeprefix("http://").removesuffix("/sql")
+    issuer = stack.issuer_url.removeprefix("http://")
+    return Reader(
+        folder,
+        {"localhost:4444": gateway, "localhost:4445": issuer},
+        {"ROWGATE_DATA_DIR": str(stack.data_dir)},
+    )
+
+
+@pytest.fixture
+def fresh_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack without any table: both documents make one called todos."""
+    running = start(tmp_path / "data", "--no-fsync")
+    try:
+        yield running
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize(("document", "blocks"), [(README, 5), (GUIDE, 10)], ids=["README", "guide"])
+def test_what_is_to_be_pasted_works(document: Path, blocks: int, fresh_stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    assert reader_beside(fresh_stack, folder).read(document) >= blocks
+
+
+def test_the_way_to_a_postgres_of_ones_own(tmp_path: Path) -> None:
+    """The set-up that the README shows leads to a gateway that serves, with the line that set-up prints."""
+    server = PlainPostgres()
+    server.start()
+    try:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            connection.execute("create database app")
+            password = quote(psycopg.conninfo.conninfo_to_dict(server.conninfo())["password"], safe="")
+        reader = Reader(tmp_path, {OWN_POSTGRES: f"postgresql://postgres:{password}@127.0.0.1:{server.port}/app"})
+        assert reader.read(README, where="own") == 1
+        printed = re.search(r"ROWGATE_DATABASE_URL=(\S+)", reader.output)
+        assert printed, reader.output
+        assert serves(printed[1])
+    finally:
+        server.remove()
+
+
+def serves(database_url: str) -> bool:
+    """Whether ``rowgate serve`` is in order with this control connection and nothing else."""
+    environment = {**os.environ, "ROWGATE_DATABASE_URL": database_url, "ROWGATE_PORT": "0"}
+    process = subprocess.Popen(
+        [*ROWGATE, "serve"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        line = process.stderr.readline() if process.stderr else ""
+        address = re.search(r"http://\S+/sql", line)
+        assert address, line
+        return httpx.get(address[0].replace("/sql", "/healthz")).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_reader_notices_what_is_not_so(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, {})
+    reader.run("echo one; echo two")
+    reader.expect("one\ntwo\n")
+    with pytest.raises(AssertionError):
+        reader.expect("two\none\n")
+    with pytest.raises(AssertionError):
+        reader.run("false; echo fine")
+
+
+def test_the_makefile_has_the_two_commands() -> None:
+    text = README.read_text("utf-8")
+    for target in ("dev", "test"):
+        assert f"```sh\nmake {target}\n```" in text
+        told = subprocess.run(
+            ["make", "--dry-run", "--always-make", target], capture_output=True, text=True, cwd=ROOT, timeout=30
+        )
+        assert told.returncode == 0, told.stderr
+        assert {"dev": "rowgate dev", "test": "pytest"}[target] in told.stdout

@@ -1,0 +1,61 @@
+"""The sealed identity: verified here by another library, bounded by the token and by a minute."""
+
+import hashlib
+import hmac
+import json
+
+from joserfc import jws
+from joserfc.jwk import OctKey
+
+from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, SessionIdentity
+
+SECRET = bytes(range(32))
+CLAIMS = '{"sub":"é\\""}'.encode()
+
+
+def identity(expires_at: float, *, now: float = 1000.0, offset: float = 0.0) -> SessionIdentity:
+    signer = ContextSigner("key 1", SECRET, clock=lambda: now, clock_offset=offset)
+    return SessionIdentity(signer, b"authenticated", 'é"'.encode(), CLAIMS, expires_at)
+
+
+def payload(expires_at: float, *, now: float = 1000.0, offset: float = 0.0) -> dict[str, object]:
+    token = identity(expires_at, now=now, offset=offset).token(42)
+    verified = jws.deserialize_compact(token, OctKey.import_key(SECRET), algorithms=["HS256"])
+    assert verified.protected == {"alg": "HS256", "kid": "key 1"}
+    return json.loads(verified.payload)
+
+
+def test_claims_arrive_as_they_were() -> None:
+    assert payload(2000.0) == {
+        "pid": 42,
+        "exp": 1000 + LIFETIME_SECONDS,
+        "role": "authenticated",
+        "claims": {"sub": 'é"'},
+    }
+
+
+def test_it_never_outlives_the_users_token() -> None:
+    assert payload(1010.0)["exp"] == 1010
+
+
+def test_it_follows_the_databases_clock() -> None:
+    assert payload(2000.0, offset=300.0)["exp"] == 1300 + LIFETIME_SECONDS
+
+
+def test_it_lives_less_than_a_minute() -> None:
+    assert LIFETIME_SECONDS <= 60
+
+
+def test_seals_are_an_hmac_over_value_time_backend_and_role() -> None:
+    claims, claims_seal, subject, subject_seal = identity(1010.0).sealed(42)
+    assert (claims, subject) == (CLAIMS, 'é"'.encode())
+    for kind, value, seal in (("session", claims, claims_seal), ("user_id", subject, subject_seal)):
+        until, _, digest = seal.decode().partition(".")
+        assert until == "1010"
+        message = f"{kind}\n42\n1010\nauthenticated\n".encode() + value
+        assert digest == hmac.new(SECRET, message, hashlib.sha256).hexdigest()
+
+
+def test_nothing_of_it_shows() -> None:
+    assert repr(SECRET) not in repr(identity(1010.0))
+    assert "sub" not in repr(identity(1010.0))

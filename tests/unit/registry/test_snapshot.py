@@ -1,0 +1,68 @@
+"""Reading a row of the registry, whatever is in it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rowgate.errors import SetupIncomplete
+from rowgate.registry.snapshot import ExposedRole, SessionKey, read_snapshot
+
+PROVIDER = {
+    "name": "clerk",
+    "kind": "clerk",
+    "issuer": "https://clerk.example.com",
+    "jwks_url": "https://clerk.example.com/jwks",
+    "audiences": [],
+    "authorized_parties": ["https://app.example.com"],
+    "algorithms": ["RS256"],
+    "roles": ["authenticated"],
+}
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"providers": None, "exposed_roles": None, "session_keys": None}
+    return {"version": 1, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
+
+
+def test_an_empty_registry() -> None:
+    snapshot = read_snapshot(row(), 990.0, 992.0)
+    assert (snapshot.providers, snapshot.exposed_roles, snapshot.session_keys) == ((), (), ())
+    assert snapshot.clock_offset == 9.0
+    assert (snapshot.database, snapshot.server_version) == ("app", 180004)
+
+
+def test_everything_in_its_place() -> None:
+    secret = bytes(range(32))
+    snapshot = read_snapshot(
+        row(
+            providers=[PROVIDER],
+            exposed_roles=[{"role": "authenticated", "login": "rowgate_authenticated", "password": "s3cret"}],
+            session_keys=[{"key_id": "k", "secret": secret.hex(), "active": True}],
+        ),
+        1.0,
+        1.0,
+    )
+    assert snapshot.providers[0].authorized_parties == ("https://app.example.com",)
+    assert snapshot.exposed_roles == (ExposedRole("authenticated", "rowgate_authenticated", "s3cret"),)
+    assert snapshot.session_keys == (SessionKey("k", secret, True),)
+    assert "s3cret" not in repr(snapshot)
+    assert repr(secret) not in repr(snapshot)
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+def test_another_version_is_refused(version: object) -> None:
+    with pytest.raises(SetupIncomplete):
+        read_snapshot(row(version=version), 1.0, 1.0)
+
+
+@given(
+    st.sampled_from(sorted(PROVIDER)),
+    st.none() | st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=3) | st.integers(),
+)
+def test_a_provider_is_sound_or_left_out(column: str, value: object) -> None:
+    snapshot = read_snapshot(row(providers=[{**PROVIDER, column: value}]), 1.0, 1.0)
+    for provider in snapshot.providers:
+        found = getattr(provider, column)
+        assert found == (tuple(value) if isinstance(value, list) else value)
