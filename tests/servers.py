@@ -11,7 +11,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 
 import rowgate
 from rowgate.postgres.embedded import EmbeddedPostgres
+from tests.ports import reserve
 
 PLAIN_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 EXTENSION_FILES = tuple(sorted((Path(rowgate.__file__).parent / "rls" / "sql").glob("pg_session_jwt*")))
@@ -56,7 +56,7 @@ class Embedded18(EmbeddedPostgres):
 
     def __init__(self, **options: Any) -> None:
         self.folder = temporary_folder()
-        super().__init__(self.folder / "data", port=0, fsync=False, extension_files=EXTENSION_FILES, **options)
+        super().__init__(self.folder / "data", port=reserve(), fsync=False, extension_files=EXTENSION_FILES, **options)
 
     def remove(self) -> None:
         """Stops the server and deletes its data."""
@@ -80,7 +80,7 @@ class PlainPostgres:
             .split(".")[0]
         )
         self.folder = temporary_folder()
-        self.port = free_port()
+        self.port = reserve()
         self._password = secrets.token_urlsafe(24)
         self._server: subprocess.Popen[bytes] | None = None
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -163,12 +163,6 @@ def temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rowgate-test-"))
     folder.chmod(0o755)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def unique_name(prefix: str) -> str:

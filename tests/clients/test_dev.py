@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.clients.stack import HERE, ROWGATE, Stack, start
+from tests.ports import reserve
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def psql(url: str, sql: str) -> str:
 
 
 def test_what_it_prints_works_as_pasted(data_dir: Path, tmp_path: Path) -> None:
-    port = free_ports()
+    port = reserve(3)
     process = subprocess.Popen(
         [*ROWGATE, "dev", "--port", str(port), "--data-dir", str(data_dir), "--no-fsync"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "80"},
@@ -82,21 +83,6 @@ def test_what_it_prints_works_as_pasted(data_dir: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     wait_until_none(data_dir)
-
-
-def free_ports() -> int:
-    """The first of three ports in a row that are free now."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
-        if first < 65000 and all(is_free(first + more) for more in (1, 2)):
-            return int(first)
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_data_and_keys_are_there_at_the_next_start(data_dir: Path) -> None:
@@ -154,7 +140,7 @@ def run_dev(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_taken_port_is_said(data_dir: Path) -> None:
-    first = free_ports()
+    first = reserve(3)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first))
         taken.listen()

@@ -18,7 +18,8 @@ import pytest
 from rowgate.errors import DataFolderInUse, DataFolderUnusable, PortTaken, ServerStartFailed
 from rowgate.postgres.embedded import EmbeddedPostgres
 from rowgate.postgres.embedded_folder import DataFolder, make_traversable
-from tests.servers import free_port, temporary_folder
+from tests.ports import reserve
+from tests.servers import temporary_folder
 
 
 @pytest.fixture
@@ -241,7 +242,7 @@ def test_a_port_that_is_taken_between_question_and_start(
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        taken, free = other.getsockname()[1], free_port()
+        taken, free = other.getsockname()[1], reserve()
         ports = iter([taken, free])
         monkeypatch.setattr("rowgate.postgres.embedded._require_free", lambda host, port: None)
         monkeypatch.setattr("rowgate.postgres.embedded._free_port", lambda host: next(ports))

@@ -4,8 +4,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -176,11 +176,24 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[int]:
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        under_way.add(cast("asyncio.Task[None]", asyncio.current_task()))
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError):  # the client may have gone first
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
 
 
 async def test_over_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +201,6 @@ async def test_over_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=77\r\n\r\n{}")
         await writer.drain()
-        writer.close()
 
     # A proxy of the environment would be asked for every key set of every provider.
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -231,7 +243,6 @@ async def test_no_tls_behind_https() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
-        writer.close()
 
     async with serving(handler) as port:
         assert "TLS" in await told(f"https://127.0.0.1:{port}/")
@@ -246,8 +257,8 @@ async def test_an_answer_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) 
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         while not over.is_set() and not reader.at_eof():
             writer.write(b" ")
-            await asyncio.wait({asyncio.ensure_future(over.wait())}, timeout=0.01)
-        writer.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 0.01)
 
     async with serving(handler) as port:
         assert "no answer within 0.2 s" in await told(f"http://127.0.0.1:{port}/")
