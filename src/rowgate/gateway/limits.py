@@ -6,8 +6,6 @@ front's and the connection's. Never waits: a request has its place at once or is
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rowgate.errors import ConcurrencyExceeded
 
 
@@ -18,15 +16,14 @@ class SubjectLimits:
         self._concurrency = concurrency
         self._under_way: dict[str, int] = {}
 
-    def admit(self, subject: str) -> _Place:
-        """A place for one request, to be used in a ``with``. Raises ConcurrencyExceeded."""
+    def admit(self, subject: str) -> None:
+        """Takes a place for one request, to be given back by ``leave``. Raises ConcurrencyExceeded."""
         count = self._under_way.get(subject, 0)
         if count >= self._concurrency:
             raise ConcurrencyExceeded(
                 "too many requests of this subject are under way", detail=f"at most {self._concurrency} at once"
             )
         self._under_way[subject] = count + 1
-        return _Place(self, subject)
 
     def leave(self, subject: str) -> None:
         """Gives a place back."""
@@ -35,19 +32,3 @@ class SubjectLimits:
             self._under_way[subject] = count
         else:
             del self._under_way[subject]
-
-
-class _Place:
-    __slots__ = ("_limits", "_subject")
-
-    def __init__(self, limits: SubjectLimits, subject: str) -> None:
-        self._limits = limits
-        self._subject = subject
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._limits.leave(self._subject)

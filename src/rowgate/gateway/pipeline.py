@@ -65,13 +65,16 @@ class Pipeline:
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
             begin=None if request.transaction is None else request.transaction.begin,
-            discard_after=any(verdict.calls_user_functions for verdict in verdicts),
+            discard_after=True in [verdict.calls_user_functions for verdict in verdicts],
         )
         if principal is None:
             results = await execute(database.pool(role), order)
         else:
-            with self.limits.admit(principal.subject):
+            self.limits.admit(principal.subject)
+            try:
                 results = await execute(database.pool(role), order)
+            finally:
+                self.limits.leave(principal.subject)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
         return _render(request, results, types)
 

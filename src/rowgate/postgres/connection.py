@@ -13,20 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rowgate.errors import ConnectionLost, InternalFault, ProtocolViolation, ResultTooLarge, RowgateError
+from rowgate.errors import ConnectionLost, ProtocolViolation, ResultTooLarge, RowgateError
 from rowgate.pgwire import messages
 from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, Step
+from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
 from rowgate.postgres.session_context import SessionIdentity
 
-TEXT_OID: Final = 25
-VERIFY_SQL: Final = b"select auth.jwt_session_init($1)"
-KEEP_SQL: Final = b"select auth.jwt_session_init($1, $2, $3, $4)"
-# How often a backend is made to say aloud that it takes the gateway's identities. Between, one that it does not take
-# (a key that is gone, clocks that have drifted apart) would make everybody nobody without a word.
-VERIFY_EVERY_SECONDS: Final = 15.0
 IDLE: Final = 0x49
-EXECUTE: Final = messages.execute(b"")
 COPY_FAIL: Final = messages.copy_fail(b"data for COPY cannot be sent here")
 
 # Refused by a policy, or the identity itself was: the next request has the backend say whether it takes identities.
@@ -70,11 +64,10 @@ class Connection(asyncio.Protocol):
         self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
         self._cache_size = cache_size
         self._closing_names: list[bytes] = []
-        self._context_steps: dict[bytes, Step] = {}
-        self._verified_at = float("-inf")
         # Names that no statement of a client can guess, so that nothing can stand in for a prepared statement.
         self._name_prefix = b"rowgate_" + secrets.token_hex(8).encode() + b"_"
         self._name_counter = 0
+        self._identities = IdentityMessages(process_id, self._loop.time, self._new_name)
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------
 
@@ -134,7 +127,7 @@ class Connection(asyncio.Protocol):
         if begin is not None:
             self._add_own(begin, "begin", parts, steps)
         if identity is not None:
-            self._add_identity(identity, parts, steps)
+            self._identities.add(identity, parts, steps)
         named: dict[bytes, Prepared] = {}
         for statement in statements:
             self._add(statement, keep, named, parts, steps)
@@ -149,14 +142,14 @@ class Connection(asyncio.Protocol):
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
         if sql == b"DISCARD ALL":
             self._cache.clear()
-            self._context_steps.clear()
+            self._identities.forget_all()
         return self._start(Exchange([Step("own")]), messages.query(sql))
 
     def forget_all(self) -> None:
         """Forgets all prepared statements; the backend closes them with the next exchange."""
         self._closing_names += [prepared.name for prepared in self._cache.values()]
         self._cache.clear()
-        self._context_steps.clear()
+        self._identities.forget_all()
 
     def wait(self) -> asyncio.Future[Outcome]:
         """A fresh future of the exchange under way, for one whose requester has gone."""
@@ -204,25 +197,6 @@ class Connection(asyncio.Protocol):
         parts += (messages.parse(b"", sql), messages.bind(b"", b"", ()), EXECUTE)
         steps.append(Step(name))
 
-    def _add_identity(self, identity: SessionIdentity, parts: list[bytes], steps: list[Step]) -> None:
-        now = self._loop.time()
-        values: Sequence[bytes]
-        if now - self._verified_at > VERIFY_EVERY_SECONDS:
-            self._verified_at = now
-            sql, values = VERIFY_SQL, (identity.token(self.process_id),)
-        else:
-            sql, values = KEEP_SQL, identity.sealed(self.process_id)
-        step = self._context_steps.get(sql)
-        if step is None:
-            # Kept only when the exchange has shown that the backend knows it; until then each try has its own name.
-            step = Step("context", Prepared(self._new_name(), len(values)), parsed_here=True, sql=sql)
-        if step.prepared is None:
-            raise InternalFault("a step that sets the identity must have a statement")
-        if step.parsed_here:
-            parts.append(messages.parse(step.prepared.name, sql, (TEXT_OID,) * len(values)))
-        parts += (messages.bind_to(step.prepared.bind_head, values), EXECUTE)
-        steps.append(step)
-
     def _add(
         self,
         statement: Statement,
@@ -265,7 +239,7 @@ class Connection(asyncio.Protocol):
             if outcome.error.database_sqlstate in FATAL_SQLSTATES:
                 self.broken = True
             if outcome.error.database_sqlstate in IDENTITY_SQLSTATES:
-                self._verified_at = float("-inf")
+                self._identities.doubt()
         self.in_transaction = exchange.status != IDLE
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(outcome)
@@ -276,7 +250,7 @@ class Connection(asyncio.Protocol):
             if prepared is None or not prepared.name:
                 continue
             if step.kind == "context":
-                self._context_steps[step.sql] = Step("context", prepared, sql=step.sql)
+                self._identities.learn(step)
             elif prepared.fields is not None:
                 self._cache[step.sql] = prepared
             else:  # parsed, but not described

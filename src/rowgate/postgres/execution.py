@@ -44,7 +44,7 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
     Raises DatabaseError for what Postgres refused, StatementTimeout, ResultTooLarge, ConnectionLost, the pool's
     errors, and SetupIncomplete when the database does not take the gateway's signed identity.
     """
-    connection = await pool.acquire()
+    connection = pool.take() or await pool.acquire()
     try:
         outcome = await _run(connection, order, pool.is_repeated)
         if _is_stale(outcome):

@@ -79,15 +79,23 @@ class Pool:
                 if len(self._seen) > REPEATED_TEXTS:
                     self._seen.popitem(last=False)
 
-    async def acquire(self) -> Connection:
-        """A connection for one request; give it back with ``release``, ``discard`` or ``abandon``.
-
-        Raises QueueFull, QueueTimeout, or what the attempt to connect raised.
-        """
+    def take(self) -> Connection | None:
+        """An idle connection for one request, to be given back as one of ``acquire``; None when there is none."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_idle:
                 return connection
+        return None
+
+    async def acquire(self) -> Connection:
+        """A connection for one request, when it comes free; give it back with ``release``, ``discard``, ``cleanse`` or
+        ``abandon``.
+
+        Raises QueueFull, QueueTimeout, or what the attempt to connect raised.
+        """
+        connection = self.take()
+        if connection is not None:
+            return connection
         if self._closed:
             raise ConnectFailed("the gateway is stopping")
         if len(self._waiters) >= self._queue_length + self._size:

@@ -153,6 +153,13 @@ async def test_headers_over_the_limit(client: Client) -> None:
     assert await client.ended()
 
 
+@pytest.mark.parametrize("size", [31_000, 34_000])
+async def test_the_header_limit_does_not_depend_on_how_the_bytes_arrive(client: Client, size: int) -> None:
+    client.send(b"z" * 50_000, "X: " + "y" * size)
+    status, _, body = await client.answer()
+    assert (status, body[:3]) == ((200, b"[zz") if size < 32_000 else (431, b'"re'))
+
+
 @pytest.mark.parametrize(
     "junk",
     [

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_HEADER_BYTES: Final = 32 * 1024
 MOST_PIPELINED: Final = 16
+HEADERS_TOO_LARGE: Final = "request header fields are too large"
 # Headers whose meaning changes when they come twice: a request with two of one of these is refused.
 SINGLE_HEADERS: Final = frozenset({b"authorization", b"neon-connection-string", b"host", b"origin"})
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -89,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
         if self._header_bytes > MOST_HEADER_BYTES:
-            self._refuse_and_close(Response(431, msgspec.json.encode("request header fields are too large")))
+            self._refuse_and_close(Response(431, msgspec.json.encode(HEADERS_TOO_LARGE)))
 
     # --- httptools callbacks ----------------------------------------------------------------------------------
 
@@ -108,12 +109,16 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field."""
         name = name.lower()
-        if name in SINGLE_HEADERS and name in self._headers:
+        if name in self._headers and name in SINGLE_HEADERS:
             self._refusal = error_response(MalformedHeader(f"the header {name.decode('latin-1')} came twice"))
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """The headers are there: sizes are judged before any of the body is kept."""
+        if self._header_bytes > MOST_HEADER_BYTES:  # a chunk may hold much of the body as well: counted exactly
+            exact = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+            if exact > MOST_HEADER_BYTES:
+                self._refusal = Response(431, msgspec.json.encode(HEADERS_TOO_LARGE))
         self._header_bytes = -1
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._server.max_body_bytes:

@@ -14,7 +14,9 @@ import msgspec
 from rowgate.gateway.response import Response
 
 STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nNeon-Request-Id: "
+    % (status.value, status.phrase.encode())
+    for status in HTTPStatus
 }
 ALLOWED_HEADERS: Final = (
     b"Authorization, Content-Type, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, "
@@ -59,28 +61,27 @@ class AnswerWriter:
         self._any_origin = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
         self._ids = RequestIds()
-        self._date = b""
+        self._date = self._after_id = b""
         self.tick(0.0)
 
     def tick(self, now: float) -> None:
         """Renews the Date header; called once a second. ``now`` is in unix seconds."""
-        self._date = b"Date: " + formatdate(now, usegmt=True).encode() + b"\r\n"
+        date = b"\r\nDate: " + formatdate(now, usegmt=True).encode() + b"\r\n"
+        self._after_id = date + self._cors(None) + b"Content-Length: "
+        self._date = date
 
     def write(self, response: Response, *, origin: bytes | None, keep_alive: bool) -> bytes:
         """The whole answer. ``origin`` is the request's Origin header."""
-        parts = [
-            STATUS_LINES[response.status],
-            b"Content-Type: application/json\r\nNeon-Request-Id: ",
-            self._ids.next(),
-            b"\r\n",
-            self._date,
-            self._cors(origin),
-        ]
+        body = response.body
+        start, request_id = STATUS_LINES[response.status], self._ids.next()
+        if keep_alive and not response.headers and (origin is None or self._any_origin):
+            return b"%b%b%b%d\r\n\r\n%b" % (start, request_id, self._after_id, len(body), body)
+        parts = [start, request_id, self._date, self._cors(origin)]
         parts += [b"%b: %b\r\n" % header for header in response.headers]
         if not keep_alive:
             parts.append(b"Connection: close\r\n")
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(response.body))
-        parts.append(response.body)
+        parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        parts.append(body)
         return b"".join(parts)
 
     def preflight(self) -> Response:

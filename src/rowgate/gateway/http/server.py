@@ -44,6 +44,7 @@ class HttpServer:
         self.stopping = False
         self._quiet = asyncio.Event()
         self.now = self.loop.time()
+        self.answer: Answer = self._log if settings.log_requests else self._route
 
     async def start(self) -> int:
         """Listens; gives the port. Raises PortTaken."""
@@ -84,10 +85,8 @@ class HttpServer:
         if self.stopping and not self.connections:
             self._quiet.set()
 
-    async def answer(self, request: HttpRequest) -> Response:
-        """Answers one request, and logs it where ``log_requests`` asks for that: never headers, SQL or parameters."""
-        if not self._settings.log_requests:
-            return await self._route(request)
+    async def _log(self, request: HttpRequest) -> Response:
+        """Answers one request and writes a line about it: never headers, SQL or parameters."""
         started = time.monotonic()
         response = await self._route(request)
         record = {

@@ -1,0 +1,104 @@
+"""The messages that tell one backend for whom the next statements run.
+
+The first of them, and one every few seconds, has the backend verify a whole session token and say so; the others carry
+sealed values, which the backend's functions verify when a policy asks. A sealed message is kept for a few seconds,
+because users ask several things in a row. Never sends anything, and never holds a message longer than its seals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rowgate.errors import InternalFault
+from rowgate.pgwire import messages
+from rowgate.postgres.exchange import Prepared, Step
+from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, SessionIdentity
+
+TEXT_OID: Final = 25
+VERIFY_SQL: Final = b"select auth.jwt_session_init($1)"
+KEEP_SQL: Final = b"select auth.jwt_session_init($1, $2, $3, $4)"
+EXECUTE: Final = messages.execute(b"")
+# How often a backend is made to say aloud that it takes the gateway's identities. Between, one that it does not take
+# (a key that is gone, clocks that have drifted apart) would make everybody nobody without a word.
+VERIFY_EVERY_SECONDS: Final = 15.0
+# What is left of a seal's life must last until the statement has begun; from then on Postgres counts from its start.
+REUSE_SECONDS: Final = LIFETIME_SECONDS - 25.0
+MOST_KEPT_BYTES: Final = 512 * 1024
+_ENTRY_BYTES: Final = 250
+
+
+class IdentityMessages:
+    """For the backend ``process_id``. ``clock`` gives seconds that never go back, ``new_name`` names for statements."""
+
+    def __init__(self, process_id: int, clock: Callable[[], float], new_name: Callable[[], bytes]) -> None:
+        self._process_id = process_id
+        self._clock = clock
+        self._new_name = new_name
+        self._known: dict[bytes, Step] = {}
+        self._verified_at = float("-inf")
+        self._kept: dict[bytes, tuple[ContextSigner, bytes, float, bytes]] = {}
+        self._kept_bytes = 0
+
+    def add(self, identity: SessionIdentity, parts: list[bytes], steps: list[Step]) -> None:
+        """Appends the messages and the step that make ``identity`` the transaction's."""
+        now = self._clock()
+        if now - self._verified_at > VERIFY_EVERY_SECONDS:
+            self._verified_at = now
+            self._add_call(VERIFY_SQL, (identity.token(self._process_id),), parts, steps)
+            return
+        step = self._known.get(KEEP_SQL)
+        if step is None:
+            self._add_call(KEEP_SQL, identity.sealed(self._process_id), parts, steps)
+            return
+        steps.append(step)
+        kept = self._kept.get(identity.claims)
+        if (
+            kept is not None
+            and kept[0] is identity.signer
+            and kept[1] == identity.subject
+            and now - kept[2] < REUSE_SECONDS
+        ):
+            parts.append(kept[3])
+            return
+        message = _call(step, identity.sealed(self._process_id))
+        parts.append(message)
+        self._keep(identity, now, message)
+
+    def learn(self, step: Step) -> None:
+        """The backend has parsed the statement of ``step``."""
+        self._known[step.sql] = Step("context", step.prepared, sql=step.sql)
+
+    def doubt(self) -> None:
+        """The next message has the backend verify."""
+        self._verified_at = float("-inf")
+
+    def forget_all(self) -> None:
+        """The backend knows none of the statements any more."""
+        self._known.clear()
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def _add_call(self, sql: bytes, values: Sequence[bytes], parts: list[bytes], steps: list[Step]) -> None:
+        step = self._known.get(sql)
+        if step is None:
+            # Kept only when the exchange has shown that the backend knows it; until then each try has its own name.
+            prepared = Prepared(self._new_name(), len(values))
+            step = Step("context", prepared, parsed_here=True, sql=sql)
+            parts.append(messages.parse(prepared.name, sql, (TEXT_OID,) * len(values)))
+        parts.append(_call(step, values))
+        steps.append(step)
+
+    def _keep(self, identity: SessionIdentity, now: float, message: bytes) -> None:
+        weight = len(message) + len(identity.claims) + _ENTRY_BYTES
+        if self._kept_bytes + weight > MOST_KEPT_BYTES:
+            self._kept.clear()
+            self._kept_bytes = 0
+        self._kept_bytes += weight
+        self._kept[identity.claims] = (identity.signer, identity.subject, now, message)
+
+
+def _call(step: Step, values: Sequence[bytes]) -> bytes:
+    if step.prepared is None:
+        raise InternalFault("a step that sets the identity must have a statement")
+    return messages.bind_to(step.prepared.bind_head, values) + EXECUTE
