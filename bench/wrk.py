@@ -50,13 +50,16 @@ def measure_http(
 # The client cannot seal, so a function of the benchmark does it once for each connection, with the database's own key.
 SIGN = """
 create schema if not exists bench;
-create or replace function bench.seal(kind text, value text) returns text language plpgsql security definer
+create or replace function bench.seal(user_id text, claims text) returns text language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
-declare key record; until text := floor(extract(epoch from clock_timestamp())) + 600;
+declare
+  key record;
+  until text := floor(extract(epoch from clock_timestamp())) + 600;
+  rest text := encode(sha256(convert_to(claims, 'UTF8')), 'hex') || user_id;
 begin
   select * into key from auth.session_key where active;
-  return until || '.' || encode(sha256(key.outer_pad || sha256(key.inner_pad || convert_to(
-    concat(kind, E'\\n', pg_backend_pid(), E'\\n', until, E'\\nauthenticated\\n', value), 'UTF8'))), 'hex');
+  return until || encode(sha256(key.outer_pad || sha256(key.inner_pad || convert_to(
+    concat(pg_backend_pid(), E'\\nauthenticated\\n', until, rest), 'UTF8'))), 'hex') || rest;
 end $$;
 grant usage on schema bench to authenticated;
 grant execute on function bench.seal(text, text) to authenticated;
@@ -66,14 +69,15 @@ SCRIPT = """
 \\set user random(0, {users} - 1)
 \\if :signed = 0
 select 'user_' || :user as subject, json_build_object('sub', 'user_' || :user)::text as claims \\gset
-select bench.seal('user_id', :subject) as subject_seal, bench.seal('session', :claims) as claims_seal \\gset
+select bench.seal(:subject, :claims) as identity \\gset
 \\set mine :user
 \\set signed 1
 \\endif
 \\set row random(0, {rows} - 1)
 \\set id :mine + {users} * :row
 \\startpipeline
-select auth.jwt_session_init(:claims, :claims_seal, :subject, :subject_seal);
+select where set_config('rowgate.identity', :identity, true) is null
+  or set_config('rowgate.session', :claims, true) is null;
 {statement};
 \\endpipeline
 """

@@ -35,7 +35,7 @@ CLAIMS = '{"sub":"user_bob"}'
 ATTACKS: list[tuple[str, list[str]]] = [
     ("set the claims", [f"set rowgate.session = '{CLAIMS}'", "select auth.user_id() as me"]),
     ("set the claims locally", [f"set local rowgate.session = '{CLAIMS}'", "select auth.user_id() as me"]),
-    ("set the user", ["set rowgate.user_id = 'user_bob'", "select auth.user_id() as me"]),
+    ("set the user", ["set rowgate.identity = 'user_bob'", "select auth.user_id() as me"]),
     ("set the original's setting", [f"set request.jwt.claims = '{CLAIMS}'", "select auth.user_id() as me"]),
     ("set_config", [f"select set_config('rowgate.session', '{CLAIMS}', false)", "select auth.user_id() as me"]),
     (
@@ -44,7 +44,7 @@ ATTACKS: list[tuple[str, list[str]]] = [
     ),
     ("set_config with its schema", [f"select pg_catalog.set_config('request.jwt.claims', '{CLAIMS}', true)"]),
     ("set_config in unicode", [f"""select U&"set\\005Fconfig"('rowgate.session', '{CLAIMS}', true)"""]),
-    ("set_config in a condition", ["select 1 where set_config('rowgate.user_id', 'user_bob', true) = 'x' or true"]),
+    ("set_config in a condition", ["select 1 where set_config('rowgate.identity', 'user_bob', true) = 'x' or true"]),
     ("read the settings", ["select current_setting('rowgate.session') as me"]),
     ("read all settings", ["select * from pg_settings"]),
     ("show", ["show rowgate.session"]),
@@ -140,7 +140,7 @@ def test_a_function_of_the_owner_that_leaves_something_behind(stack: Stack) -> N
     for sql in (
         "create or replace function leave_behind() returns void language plpgsql as $$ begin "
         "perform set_config('app.secret', 'of alice', false); perform set_config('request.jwt.claims', "
-        "'{\"sub\":\"user_bob\"}', false); perform set_config('rowgate.user_id', 'user_bob', false); "
+        "'{\"sub\":\"user_bob\"}', false); perform set_config('rowgate.identity', 'user_bob', false); "
         "perform pg_advisory_lock(4242); end $$",
         "create or replace function see_left_behind() returns text language sql as "
         "$$ select coalesce(current_setting('app.secret', true), '') || '/' || coalesce(auth.user_id(), 'nobody') $$",

@@ -65,7 +65,7 @@ class Prepared:
     def sealed(
         self, connection: psycopg.Connection[Any], subject: str, role: str = "authenticated", *, lifetime: float = 40
     ) -> list[str]:
-        """Claims and subject with their seals, as the gateway makes them for the backend of ``connection``."""
+        """The settings ``NAMES`` as the gateway makes them for the backend of ``connection``."""
         signer = ContextSigner(*self.key(), clock=time.time)
         claims = json.dumps({"sub": subject}).encode()
         identity = SessionIdentity(signer, role.encode(), subject.encode(), claims, time.time() + lifetime)

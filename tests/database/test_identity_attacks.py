@@ -1,5 +1,6 @@
 """Becoming somebody else with SQL alone, with no guard in the way: each row is tried as Alice, and none makes Bob."""
 
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -9,42 +10,52 @@ from psycopg import sql
 from tests.database.conftest import Prepared
 
 CLAIMS = '{"sub":"bob"}'
-SEAL = "0" * 64
 
 # (id, statements); every statement may fail, and what follows is tried all the same
 FORGERIES: list[tuple[str, list[str]]] = [
-    ("value alone", ["SET LOCAL rowgate.user_id = 'bob'", f"SET LOCAL rowgate.session = '{CLAIMS}'"]),
+    ("value alone", [f"SET LOCAL rowgate.identity = '{'0' * 138}bob'", f"SET LOCAL rowgate.session = '{CLAIMS}'"]),
     (
-        "made-up seals",
+        "a made-up seal",
         [
-            "SET LOCAL rowgate.user_id = 'bob'",
-            f"SET LOCAL rowgate.user_id_seal = '{SEAL}'",
             f"SET LOCAL rowgate.session = '{CLAIMS}'",
-            f"SET LOCAL rowgate.session_seal = '{SEAL}'",
+            "SELECT set_config('rowgate.identity', '4102444800' || repeat('0', 64) || "
+            "encode(sha256(current_setting('rowgate.session')::bytea), 'hex') || 'bob', true)",
         ],
     ),
-    ("session-wide", ["SET rowgate.user_id = 'bob'", f"SET rowgate.session = '{CLAIMS}'"]),
+    ("session-wide", [f"SET rowgate.identity = '{'9' * 138}bob'", f"SET rowgate.session = '{CLAIMS}'"]),
     (
-        "the session's seal for the user",
-        [
-            f"SET LOCAL rowgate.user_id = '{CLAIMS}'",
-            "SELECT set_config('rowgate.user_id_seal', current_setting('rowgate.session_seal'), true)",
-        ],
+        "another user under the seal",
+        ["SELECT set_config('rowgate.identity', left(current_setting('rowgate.identity'), 138) || 'bob', true)"],
     ),
     (
-        "the user's seal for the session",
+        "other claims under the seal",
         [
-            "SET LOCAL rowgate.session = 'alice'",
-            "SELECT set_config('rowgate.session_seal', current_setting('rowgate.user_id_seal'), true)",
+            f"SET LOCAL rowgate.session = '{CLAIMS}'",
+            "SELECT set_config('rowgate.identity', left(current_setting('rowgate.identity'), 74) || "
+            "encode(sha256(current_setting('rowgate.session')::bytea), 'hex') || 'bob', true)",
         ],
     ),
-    ("a longer value under the seal", ["SET LOCAL rowgate.user_id = 'alice bob'"]),
+    ("other claims alone", [f"SET LOCAL rowgate.session = '{CLAIMS}'"]),
+    (
+        "a later end under the seal",
+        [
+            "SELECT set_config('rowgate.identity', '4102444800' || substr(current_setting('rowgate.identity'), 11) "
+            "|| 'bob', true)"
+        ],
+    ),
+    (
+        "a seal that swallows the user",
+        [
+            "SELECT set_config('rowgate.identity', left(current_setting('rowgate.identity'), 74) "
+            "|| repeat('0', 64) || 'bob', true)"
+        ],
+    ),
     ("the original's setting", [f"SET LOCAL request.jwt.claims = '{CLAIMS}'", "SET pg_session_jwt.jwk = '{}'"]),
     ("the claims as token", [f"SELECT auth.jwt_session_init('{CLAIMS}')"]),
-    ("garbage", ["SET LOCAL rowgate.session = 'x'", "SET LOCAL rowgate.session_seal = 'x'"]),
+    ("garbage", ["SET LOCAL rowgate.session = 'x'", "SET LOCAL rowgate.identity = 'x'"]),
     ("one MB", ["SELECT set_config('rowgate.session', repeat('x', 1000000), true)"]),
-    ("one MB as user", ["SELECT set_config('rowgate.user_id', repeat('x', 1000000), true)"]),
-    ("empty", ["SET LOCAL rowgate.user_id = ''", "SET LOCAL rowgate.user_id_seal = ''"]),
+    ("one MB as user", ["SELECT set_config('rowgate.identity', repeat('x', 1000000), true)"]),
+    ("empty", ["SET LOCAL rowgate.identity = ''"]),
     ("reset all", ["RESET ALL"]),
     ("reset role", ["RESET ROLE"]),
     ("set role", ["SET ROLE rowgate_owner", "SET ROLE postgres", "SET ROLE rowgate_control", "SET ROLE anonymous"]),
@@ -66,10 +77,7 @@ FORGERIES: list[tuple[str, list[str]]] = [
     ("a function in pg_temp", ["CREATE FUNCTION pg_temp.user_id() RETURNS text LANGUAGE sql RETURN 'bob'"]),
     ("a schema auth in pg_temp", ["CREATE TEMP TABLE session_key AS SELECT 1 AS slot"]),
     ("search_path", ["CREATE SCHEMA evil", "SET LOCAL search_path = pg_temp, public, pg_catalog"]),
-    (
-        "a sealed value of another name",
-        ["SELECT auth.sealed_under_other_key('user_id', 'bob', 'x')"],
-    ),
+    ("ask the other key", ["SELECT auth.sealed_under_other_key(current_setting('rowgate.identity') || 'bob')"]),
 ]
 
 SECRETS = [
@@ -82,7 +90,7 @@ SECRETS = [
     "SELECT pg_read_file('postgresql.conf')",
     "SELECT rolpassword FROM pg_authid",
     "CREATE VIEW public.v AS SELECT * FROM auth.session_key",
-    "SELECT auth.sealed_under_other_key('user_id', 'bob', 'x')",
+    "SELECT auth.sealed_under_other_key('x')",
     "SELECT auth.rotate_session_key()",
     "SELECT auth.announce_session_key()",
 ]
@@ -122,7 +130,7 @@ def test_secrets_cannot_be_read(prepared: Prepared, statement: str) -> None:
         assert prepared.key()[1].hex() not in str(refusal.value)
 
 
-NAMES = ("rowgate.session", "rowgate.session_seal", "rowgate.user_id", "rowgate.user_id_seal")
+NAMES = ("rowgate.identity", "rowgate.session")
 WHO = "SELECT auth.user_id(), jsonb_typeof(auth.session())"
 
 
@@ -143,7 +151,7 @@ def test_copied_seals_are_worth_nothing_on_another_backend(prepared: Prepared) -
 
 def test_the_gateways_seals_give_an_identity(prepared: Prepared) -> None:
     with prepared.client() as client:
-        client.execute("SELECT auth.jwt_session_init(%s, %s, %s, %s)", prepared.sealed(client, "alice"))
+        put(client, prepared.sealed(client, "alice"))
         row = client.execute("SELECT auth.user_id(), auth.session() ->> 'sub'").fetchone()
         assert row == ("alice", "alice")
         assert client.execute("SELECT task FROM todos ORDER BY 1").fetchall() == [("a1",), ("a2",)]
@@ -158,30 +166,33 @@ def test_seals_of_another_backend_role_or_time_are_worth_nothing(prepared: Prepa
             prepared.sealed(client, "alice", role="anonymous"),
             prepared.sealed(client, "alice", lifetime=-1),
         ):
-            client.execute("SELECT auth.jwt_session_init(%s, %s, %s, %s)", values)
+            put(client, values)
             assert client.execute(WHO).fetchone() == (None, "null")
             client.rollback()
 
 
-def test_a_seal_holds_for_its_own_value_kind_and_time(prepared: Prepared) -> None:
+def test_a_seal_holds_for_its_own_user_claims_and_time(prepared: Prepared) -> None:
     with prepared.client() as client:
-        claims, claims_seal, subject, subject_seal = prepared.sealed(client, "alice")
-        later = str(int(subject_seal.split(".")[0]) + 1) + "." + subject_seal.split(".")[1]
+        identity, claims = prepared.sealed(client, "alice")
+        until, seal, rest = identity[:10], identity[10:74], identity[74:]
         for values in (
-            [claims, claims_seal, "bob", subject_seal],
-            ['{"sub":"bob"}', claims_seal, subject, subject_seal],
-            [claims, subject_seal, subject, claims_seal],
-            [claims, later, subject, later],
-            [claims, claims_seal + "0", subject, "0" + subject_seal],
-            [claims, "", subject, ""],
-            [claims, "x.y", subject, ".".ljust(65, "0")],
+            [until + seal + rest[:64] + "bob", claims],
+            [until + seal + sha256(CLAIMS.encode()).hexdigest() + "bob", CLAIMS],
+            [str(int(until) + 1) + seal + rest, claims],
+            [until + seal.upper() + rest, claims],
+            [until + "0" * 64 + rest, claims],
+            ["0" + identity, claims],
+            [identity[1:], claims],
+            [until + rest, claims],
+            [until + seal, claims],
+            ["x", claims],
+            ["\u00e9" * 138 + "alice", claims],
         ):
             put(client, values)
-            row = client.execute("SELECT auth.user_id(), auth.session() ->> 'sub'").fetchone()
-            assert row is not None
-            assert "bob" not in row
-            assert None in row
+            assert client.execute(WHO).fetchone() == (None, "null"), values
             client.rollback()
+        put(client, [identity, CLAIMS])
+        assert client.execute(WHO).fetchone() == ("alice", "null")
 
 
 def test_the_token_itself_is_nowhere_to_be_read(prepared: Prepared) -> None:

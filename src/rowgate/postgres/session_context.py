@@ -9,6 +9,7 @@ import hmac
 import json
 from binascii import b2a_base64
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -43,10 +44,9 @@ class SessionIdentity(msgspec.Struct, frozen=True):
         """The identity as one session token for a backend; Postgres says what is wrong with one that does not fit."""
         return self.signer.token(process_id, self.role, self.claims, self.expires_at)
 
-    def sealed(self, process_id: int) -> tuple[bytes, bytes, bytes, bytes]:
-        """The identity as values with their seals, for a backend that is known to accept this signer's."""
-        claims_seal, subject_seal = self.signer.seals(process_id, self.role, self.subject, self.claims, self.expires_at)
-        return self.claims, claims_seal, self.subject, subject_seal
+    def sealed(self, process_id: int) -> tuple[bytes, bytes]:
+        """The sealed identity and the claims, for a backend that is known to accept this signer's seals."""
+        return self.signer.seal(process_id, self.role, self.subject, self.claims, self.expires_at), self.claims
 
 
 class ContextSigner:
@@ -76,21 +76,17 @@ class ContextSigner:
         signed = self._header + _base64url(payload)
         return signed + b"." + _base64url(hmac.digest(self._secret, signed, "sha256"))
 
-    def seals(
-        self, process_id: int, role: bytes, subject: bytes, claims: bytes, expires_at: float
-    ) -> tuple[bytes, bytes]:
-        """The seals of the claims and of the subject, for one backend.
+    def seal(self, process_id: int, role: bytes, subject: bytes, claims: bytes, expires_at: float) -> bytes:
+        """The identity as ``auth.user_id()`` reads it, for one backend.
 
-        A seal is the moment until which it holds, a dot, and the HMAC-SHA-256 (RFC 2104) in hexadecimal digits of
-        kind, process id, that moment, role and value, one a line. Exposed roles have no line break in their names.
+        One after the other: the moment until which it counts (unix seconds, 10 digits), the seal, the SHA-256 of the
+        claims, and the subject. The seal is the HMAC-SHA-256 (RFC 2104) of process id, role and all the rest, one a
+        line; both digests are in hexadecimal digits. Exposed roles have no line break in their names.
         """
-        until = b"%d" % self._expiry(expires_at)
-        context = b"\n%d\n%b\n%b\n" % (process_id, until, role)
-        secret = self._secret
-        return (
-            until + b"." + hmac.digest(secret, b"session" + context + claims, "sha256").hex().encode(),
-            until + b"." + hmac.digest(secret, b"user_id" + context + subject, "sha256").hex().encode(),
-        )
+        until = b"%010d" % self._expiry(expires_at)
+        rest = sha256(claims).hexdigest().encode() + subject
+        message = b"%d\n%b\n%b%b" % (process_id, role, until, rest)
+        return until + hmac.digest(self._secret, message, "sha256").hex().encode() + rest
 
     def _expiry(self, expires_at: float) -> int:
         return int(min(self._clock() + LIFETIME_SECONDS, expires_at) + self._clock_offset)

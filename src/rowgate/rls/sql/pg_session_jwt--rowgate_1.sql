@@ -3,15 +3,17 @@
 -- The signed identity of the user on whose behalf a session acts, under the names and with the NULL rules of the
 -- compiled pg_session_jwt. PostgreSQL 14 to 18. The same script runs as ordinary SQL where CREATE EXTENSION cannot.
 --
--- What a session is told of its user are the settings rowgate.session (the claims) and rowgate.user_id. Anyone may write
--- them, so each has a seal: the moment until which it holds, and an HMAC-SHA-256 (RFC 2104) over the value, that moment,
--- this backend and this role, under a key that only the owner of these functions and the gateway's control role can
--- read. Every function that tells who the user is verifies the seal. The settings are transaction-local.
+-- What a session is told of its user are two settings of its transaction. rowgate.session holds the claims.
+-- rowgate.identity holds, one after the other: the moment until which it counts (10 digits, seconds of the Unix epoch), a
+-- seal (64 hexadecimal digits), the SHA-256 of the claims (64), and the user id. The seal is an HMAC-SHA-256 (RFC 2104)
+-- over this backend's process id, this role and all the rest, under a key that only the owner of these functions and the
+-- gateway's control role can read. Anyone may write the settings; every function that tells who the user is verifies the
+-- seal, so writing them makes nobody.
 --
 -- They get there in two ways. auth.jwt_session_init(jwt) takes a compact JWS (RFC 7515 section 7.1), HS256 under the same
 -- key, whose payload names this backend, an expiry and the role; it says what is wrong with one that does not fit, and
--- makes the seals. That costs some 70 microseconds in every transaction, nearly all of it for preparing the expressions of
--- PL/pgSQL. So for most requests the gateway makes the seals itself, and the other auth.jwt_session_init() only keeps them.
+-- makes the seal. That costs some 70 microseconds in every transaction, nearly all of it for preparing the expressions of
+-- PL/pgSQL. So for most requests the gateway makes the seal itself and writes the settings with set_config().
 --
 -- Names in every function resolve in pg_catalog first and in pg_temp last. With pg_temp left out it would be searched
 -- first for types, and a domain pg_temp.jsonb would run its CHECK as the owner of the key.
@@ -133,7 +135,7 @@ DECLARE
     expiry numeric;
     claims text;
     user_id text := '';
-    seal_context text;
+    sealed text;
     problem text;
 BEGIN
     SELECT k.signed_header, k.inner_pad, k.outer_pad INTO signed_header, inner_pad, outer_pad
@@ -201,35 +203,17 @@ BEGIN
     IF NOT signed_by_active THEN
         SELECT k.inner_pad, k.outer_pad INTO inner_pad, outer_pad FROM auth.session_key AS k WHERE active;
     END IF;
-    seal_context := concat(E'\n', pg_backend_pid(), E'\n', expiry, E'\n', role_name, E'\n');
+    body := lpad(trunc(expiry)::text, 10, '0');
+    sealed := encode(sha256(convert_to(claims, 'UTF8')), 'hex') || user_id;
     -- Assignments, because PERFORM would start the executor for each.
+    body := set_config('rowgate.identity', body || encode(sha256(outer_pad || sha256(inner_pad || convert_to(
+        concat(pg_backend_pid(), E'\n', role_name, E'\n', body, sealed), 'UTF8'))), 'hex') || sealed, true);
     body := set_config('rowgate.session', claims, true);
-    body := set_config('rowgate.session_seal', expiry || '.' || encode(sha256(outer_pad || sha256(
-        inner_pad || convert_to('session' || seal_context || claims, 'UTF8'))), 'hex'), true);
-    body := set_config('rowgate.user_id', user_id, true);
-    body := set_config('rowgate.user_id_seal', expiry || '.' || encode(sha256(outer_pad || sha256(
-        inner_pad || convert_to('user_id' || seal_context || user_id, 'UTF8'))), 'hex'), true);
 END
 $$;
 
--- Keeps what the gateway has sealed. It judges nothing, because a value without its seal is worth nothing.
-CREATE FUNCTION auth.jwt_session_init(claims text, claims_seal text, user_id text, user_id_seal text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    kept text;
-BEGIN
-    -- An assignment, because PERFORM would start the executor.
-    kept := concat(
-        set_config('rowgate.session', claims, true), set_config('rowgate.session_seal', claims_seal, true),
-        set_config('rowgate.user_id', user_id, true), set_config('rowgate.user_id_seal', user_id_seal, true)
-    );
-END
-$$;
-
--- The value of the setting rowgate.<name> if its seal fits the other key, else NULL: right after a rotation what is under
--- way has seals of that key.
-CREATE FUNCTION auth.sealed_under_other_key(name text, value text, seal text) RETURNS text
+-- The same check as in the functions below, for the seconds after a rotation in which the other key may have sealed.
+CREATE FUNCTION auth.sealed_under_other_key(identity text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -237,14 +221,10 @@ DECLARE
     outer_pad bytea;
 BEGIN
     SELECT k.inner_pad, k.outer_pad INTO inner_pad, outer_pad FROM auth.session_key AS k WHERE NOT active;
-    IF (CASE WHEN right(seal, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
-            name, E'\n', pg_backend_pid(), E'\n', left(seal, -65), E'\n', current_setting('role'), E'\n', value
+    RETURN coalesce(CASE WHEN substr(identity, 11, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
+            pg_backend_pid(), E'\n', current_setting('role'), E'\n', left(identity, 10), substr(identity, 75)
         ), 'UTF8'))), 'hex')
-        THEN left(seal, -65)::numeric > extract(epoch FROM now()) END)
-    THEN
-        RETURN value;
-    END IF;
-    RETURN NULL;
+        THEN left(identity, 10)::numeric > extract(epoch FROM now()) END, false);
 END
 $$;
 
@@ -257,24 +237,27 @@ CREATE FUNCTION auth.session() RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    seal text := current_setting('rowgate.session_seal', true);
-    value text := current_setting('rowgate.session', true);
+    identity text := current_setting('rowgate.identity', true);
+    claims text := current_setting('rowgate.session', true);
     inner_pad bytea;
     outer_pad bytea;
 BEGIN
     -- A setting that was set in an earlier transaction reads as empty, not as absent.
-    IF seal IS NULL OR seal = '' OR octet_length(value) > 131072 THEN
+    IF identity IS NULL OR identity = '' OR octet_length(identity) > 131072 OR octet_length(claims) > 131072
+        OR substr(identity, 75, 64) IS DISTINCT FROM encode(sha256(convert_to(claims, 'UTF8')), 'hex')
+    THEN
         RETURN 'null';
     END IF;
     SELECT k.inner_pad, k.outer_pad INTO inner_pad, outer_pad FROM auth.session_key AS k WHERE active;
-    IF (CASE WHEN right(seal, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
-            E'session\n', pg_backend_pid(), E'\n', left(seal, -65), E'\n', current_setting('role'), E'\n', value
+    IF (CASE WHEN substr(identity, 11, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
+            pg_backend_pid(), E'\n', current_setting('role'), E'\n', left(identity, 10), substr(identity, 75)
         ), 'UTF8'))), 'hex')
-        THEN left(seal, -65)::numeric > extract(epoch FROM now()) END)
+        THEN left(identity, 10)::numeric > extract(epoch FROM now()) END)
+        OR auth.sealed_under_other_key(identity)
     THEN
-        RETURN value;
+        RETURN claims;
     END IF;
-    RETURN coalesce(auth.sealed_under_other_key('session', value, seal), 'null');
+    RETURN 'null';
 END
 $$;
 
@@ -282,23 +265,23 @@ CREATE FUNCTION auth.user_id() RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    seal text := current_setting('rowgate.user_id_seal', true);
-    value text := current_setting('rowgate.user_id', true);
+    identity text := current_setting('rowgate.identity', true);
     inner_pad bytea;
     outer_pad bytea;
 BEGIN
-    IF seal IS NULL OR value = '' OR octet_length(value) > 131072 THEN
+    IF identity IS NULL OR identity = '' OR octet_length(identity) > 131072 THEN
         RETURN NULL;
     END IF;
     SELECT k.inner_pad, k.outer_pad INTO inner_pad, outer_pad FROM auth.session_key AS k WHERE active;
-    IF (CASE WHEN right(seal, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
-            E'user_id\n', pg_backend_pid(), E'\n', left(seal, -65), E'\n', current_setting('role'), E'\n', value
+    IF (CASE WHEN substr(identity, 11, 64) = encode(sha256(outer_pad || sha256(inner_pad || convert_to(concat(
+            pg_backend_pid(), E'\n', current_setting('role'), E'\n', left(identity, 10), substr(identity, 75)
         ), 'UTF8'))), 'hex')
-        THEN left(seal, -65)::numeric > extract(epoch FROM now()) END)
+        THEN left(identity, 10)::numeric > extract(epoch FROM now()) END)
+        OR auth.sealed_under_other_key(identity)
     THEN
-        RETURN value;
+        RETURN nullif(substr(identity, 139), '');
     END IF;
-    RETURN auth.sealed_under_other_key('user_id', value, seal);
+    RETURN NULL;
 END
 $$;
 
@@ -328,7 +311,6 @@ RETURN auth.text_to_uuid(auth.organization() OPERATOR(pg_catalog.->>) 'id'::pg_c
 
 COMMENT ON FUNCTION auth.init() IS 'raises an error where no key is installed, else does nothing';
 COMMENT ON FUNCTION auth.jwt_session_init(text) IS 'verifies a session token and keeps its claims for this transaction';
-COMMENT ON FUNCTION auth.jwt_session_init(text, text, text, text) IS 'keeps claims and user that the gateway has sealed';
 COMMENT ON FUNCTION auth.session() IS 'the verified claims of the user, or JSON null';
 COMMENT ON FUNCTION auth.jwt() IS 'the same as auth.session()';
 COMMENT ON FUNCTION auth.user_id() IS 'the user''s "sub" if it is a string, else NULL';
@@ -337,10 +319,10 @@ COMMENT ON FUNCTION auth.organization() IS 'the claim "o" if it is an object, el
 COMMENT ON FUNCTION auth.organization_id() IS 'the "id" of auth.organization() if it is a UUID, else NULL';
 
 REVOKE ALL ON FUNCTION
-    auth.announce_session_key(), auth.rotate_session_key(), auth.sealed_under_other_key(text, text, text)
+    auth.announce_session_key(), auth.rotate_session_key(), auth.sealed_under_other_key(text)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    auth.init(), auth.jwt_session_init(text), auth.jwt_session_init(text, text, text, text), auth.session(), auth.jwt(), auth.user_id(), auth.uid(),
+    auth.init(), auth.jwt_session_init(text), auth.session(), auth.jwt(), auth.user_id(), auth.uid(),
     auth.organization(), auth.organization_id(), auth.text_to_uuid(text)
 TO PUBLIC;
 GRANT USAGE ON SCHEMA auth TO PUBLIC;
@@ -351,8 +333,7 @@ ALTER FUNCTION auth.announce_session_key() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.rotate_session_key() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.init() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.jwt_session_init(text) OWNER TO rowgate_owner;
-ALTER FUNCTION auth.jwt_session_init(text, text, text, text) OWNER TO rowgate_owner;
-ALTER FUNCTION auth.sealed_under_other_key(text, text, text) OWNER TO rowgate_owner;
+ALTER FUNCTION auth.sealed_under_other_key(text) OWNER TO rowgate_owner;
 ALTER FUNCTION auth.session() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.user_id() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.jwt() OWNER TO rowgate_owner;
