@@ -1,0 +1,162 @@
+"""The error tree: every way in which Rowgate says no, and nothing else.
+
+Each concrete error has a stable ``code`` (which clients and documents may rely on), the SQLSTATE that a
+Postgres client sees, the HTTP status that an HTTP client sees, and a ``hint`` with the next step. The text of an
+error never holds a token, a password, a parameter value or the name of another tenant.
+
+    RowgateError
+    ├── RequestRefused          what the request itself got wrong                       400
+    │   ├── MalformedBody, MalformedHeader, MalformedParameter, UnsupportedStatement
+    │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown
+    ├── TokenRefused            a token that did not pass a check                       400, WWW-Authenticate
+    │   ├── TokenMalformed, TokenAlgorithmRefused, TokenKeyUnknown, TokenSignatureInvalid
+    │   ├── TokenExpired, TokenNotYetValid, TokenIssuerUnknown, TokenAudienceRefused
+    │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused
+    ├── KeySetUnavailable       the provider's keys could not be fetched                503
+    ├── StatementRefused        the guard did not let a statement through               400
+    ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
+    │                           ConcurrencyExceeded 429, StatementTimeout 400
+    ├── DatabaseError           Postgres's own error, all its fields passed through     400
+    ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
+    ├── ProtocolViolation       bytes that are not the Postgres protocol                503
+    ├── InternalFault           a defect of Rowgate itself                              500
+    └── ConfigurationError      settings, folders, ports, set-up: for the operator
+        ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
+        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown
+        └── UserUnknown 404, TemplateUnknown 404, IssuerInputInvalid 400    of the local issuer
+
+The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
+never imports another room of Rowgate, does no I/O and never formats an HTTP response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rowgate.errors.operator import (
+    ConfigurationError,
+    DataFolderInUse,
+    DataFolderUnusable,
+    IssuerInputInvalid,
+    PortTaken,
+    ProviderConflict,
+    ProviderUnknown,
+    ProviderUnrecognised,
+    ServerStartFailed,
+    SettingInvalid,
+    SetupIncomplete,
+    TemplateUnknown,
+    UserUnknown,
+)
+from rowgate.errors.request import (
+    AuthenticationFailed,
+    CredentialsMissing,
+    DatabaseUnknown,
+    MalformedBody,
+    MalformedHeader,
+    MalformedParameter,
+    RequestRefused,
+    RoleUnknown,
+    StatementRefused,
+    UnsupportedStatement,
+)
+from rowgate.errors.root import (
+    RowgateError,
+)
+from rowgate.errors.service import (
+    BodyTooLarge,
+    ConcurrencyExceeded,
+    ConnectFailed,
+    ConnectionLost,
+    DatabaseError,
+    DatabaseUnavailable,
+    InternalFault,
+    LimitExceeded,
+    ProtocolViolation,
+    QueueFull,
+    QueueTimeout,
+    ResultTooLarge,
+    ServerStarting,
+    StatementTimeout,
+)
+from rowgate.errors.token import (
+    KeySetUnavailable,
+    TokenAlgorithmRefused,
+    TokenAudienceRefused,
+    TokenClaimInvalid,
+    TokenExpired,
+    TokenIssuerUnknown,
+    TokenKeyUnknown,
+    TokenMalformed,
+    TokenNotYetValid,
+    TokenPartyRefused,
+    TokenRefused,
+    TokenRoleRefused,
+    TokenSignatureInvalid,
+    TokenSubjectMissing,
+)
+
+__all__ = [
+    "AuthenticationFailed",
+    "BodyTooLarge",
+    "ConcurrencyExceeded",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "CredentialsMissing",
+    "DataFolderInUse",
+    "DataFolderUnusable",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "DatabaseUnknown",
+    "InternalFault",
+    "IssuerInputInvalid",
+    "KeySetUnavailable",
+    "LimitExceeded",
+    "MalformedBody",
+    "MalformedHeader",
+    "MalformedParameter",
+    "PortTaken",
+    "ProtocolViolation",
+    "ProviderConflict",
+    "ProviderUnknown",
+    "ProviderUnrecognised",
+    "QueueFull",
+    "QueueTimeout",
+    "RequestRefused",
+    "ResultTooLarge",
+    "RoleUnknown",
+    "RowgateError",
+    "ServerStartFailed",
+    "ServerStarting",
+    "SettingInvalid",
+    "SetupIncomplete",
+    "StatementRefused",
+    "StatementTimeout",
+    "TemplateUnknown",
+    "TokenAlgorithmRefused",
+    "TokenAudienceRefused",
+    "TokenClaimInvalid",
+    "TokenExpired",
+    "TokenIssuerUnknown",
+    "TokenKeyUnknown",
+    "TokenMalformed",
+    "TokenNotYetValid",
+    "TokenPartyRefused",
+    "TokenRefused",
+    "TokenRoleRefused",
+    "TokenSignatureInvalid",
+    "TokenSubjectMissing",
+    "UnsupportedStatement",
+    "UserUnknown",
+    "catalogue",
+]
+
+
+def catalogue() -> Iterator[type[RowgateError]]:
+    """Every class of the tree below the root, parents first; the documents and their test are made from it."""
+    pending: list[type[RowgateError]] = list(RowgateError.__subclasses__())
+    while pending:
+        error = pending.pop(0)
+        yield error
+        pending[:0] = error.__subclasses__()

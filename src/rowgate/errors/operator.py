@@ -1,0 +1,97 @@
+"""What the operator can mend: settings, folders, ports, set-up, and the local identity provider's input."""
+
+from __future__ import annotations
+
+from rowgate.errors.root import RowgateError
+
+
+class ConfigurationError(RowgateError):
+    """Something that the operator can mend; commands print it and exit with status 2."""
+
+    code = "configuration_error"
+    sqlstate = "F0000"
+
+
+class SettingInvalid(ConfigurationError):
+    """A setting is missing, unknown or has a value of the wrong kind."""
+
+    code = "setting_invalid"
+
+
+class PortTaken(ConfigurationError):
+    """Another program listens on the port."""
+
+    code = "port_taken"
+    default_hint = "Stop the other program, or choose a port with --port (0 takes any free one)."
+
+
+class DataFolderInUse(ConfigurationError):
+    """Another Rowgate is using the data folder."""
+
+    code = "data_folder_in_use"
+    default_hint = "Stop the other one, or choose a folder with --data-dir."
+
+
+class DataFolderUnusable(ConfigurationError):
+    """The data folder is of another Postgres version, not Rowgate's, or cannot be written."""
+
+    code = "data_folder_unusable"
+    default_hint = "Choose another folder with --data-dir, or move this one away."
+
+
+class ServerStartFailed(ConfigurationError):
+    """The embedded Postgres did not start."""
+
+    code = "server_start_failed"
+    default_hint = "Read the server's log in the data folder."
+
+
+class SetupIncomplete(ConfigurationError):
+    """The database lacks what `rowgate setup` creates."""
+
+    code = "setup_incomplete"
+    default_hint = "Run `rowgate setup` against this database."
+
+
+class ProviderUnrecognised(ConfigurationError):
+    """The URL does not lead to a key set that Rowgate can use."""
+
+    code = "provider_unrecognised"
+    default_hint = "Give the JWKS URL or the issuer URL of your identity provider."
+
+
+class ProviderConflict(ConfigurationError):
+    """A provider with this name or issuer is registered already, differently."""
+
+    code = "provider_conflict"
+    default_hint = "Remove the other one first with `rowgate provider remove NAME`."
+
+
+class ProviderUnknown(ConfigurationError):
+    """No provider has this name."""
+
+    code = "provider_unknown"
+    default_hint = "See `rowgate provider list`."
+
+
+class UserUnknown(ConfigurationError):
+    """The local issuer has no user of this name."""
+
+    code = "user_unknown"
+    status = 404
+    default_hint = "The users are listed at GET /users of the local issuer; POST /users adds one."
+
+
+class TemplateUnknown(ConfigurationError):
+    """The local issuer has no JWT template of this name."""
+
+    code = "template_unknown"
+    status = 404
+    default_hint = "The templates are listed at GET /templates of the local issuer; POST /templates adds one."
+
+
+class IssuerInputInvalid(ConfigurationError):
+    """A user, a JWT template or a lifetime given to the local issuer cannot be used."""
+
+    code = "issuer_input_invalid"
+    status = 400

@@ -1,0 +1,135 @@
+"""What the service could not do: its limits, the database behind it, and its own defects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rowgate.errors.root import RowgateError
+
+
+class LimitExceeded(RowgateError):
+    """A limit of the gateway was reached. ``retry_after`` is in seconds where trying again helps."""
+
+    code = "limit_exceeded"
+    sqlstate = "54000"
+    status = 503
+    retry_after: ClassVar[int | None] = None
+
+
+class BodyTooLarge(LimitExceeded):
+    """The request body is larger than ``max_body_bytes``."""
+
+    code = "body_too_large"
+    status = 413
+    default_hint = "Send less at once, or raise max_body_bytes."
+
+
+class ResultTooLarge(LimitExceeded):
+    """The result is larger than ``max_result_bytes``; the statement was cancelled."""
+
+    code = "result_too_large"
+    status = 507
+    default_hint = "Add LIMIT, select fewer columns, or raise max_result_bytes."
+
+
+class QueueFull(LimitExceeded):
+    """Too many requests already wait for a connection of this role."""
+
+    code = "queue_full"
+    sqlstate = "53300"
+    retry_after = 1
+    default_hint = "Try again shortly; raise pool_size or queue_length if this stays."
+
+
+class QueueTimeout(LimitExceeded):
+    """No connection of this role came free in time."""
+
+    code = "queue_timeout"
+    sqlstate = "53300"
+    retry_after = 1
+    default_hint = "Try again shortly; raise pool_size if this stays."
+
+
+class ConcurrencyExceeded(LimitExceeded):
+    """One subject has too many requests under way at once."""
+
+    code = "concurrency_exceeded"
+    sqlstate = "53400"
+    status = 429
+    retry_after = 1
+    default_hint = "Wait for earlier requests to end, or raise subject_concurrency."
+
+
+class StatementTimeout(LimitExceeded):
+    """The request took longer than ``statement_timeout_ms``; it was cancelled in Postgres and changed nothing."""
+
+    code = "statement_timeout"
+    sqlstate = "57014"
+    status = 400
+    default_hint = "Make the statement faster (an index, a LIMIT), or raise statement_timeout_ms."
+
+
+class DatabaseError(RowgateError):
+    """Postgres's own error. ``fields`` maps the one-letter field codes of ErrorResponse to their text."""
+
+    code = "database_error"
+    status = 400
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__(fields.get("M", "unknown database error"), detail=fields.get("D"), hint=fields.get("H"))
+        self.fields = dict(fields)
+
+    @property
+    def database_sqlstate(self) -> str:
+        """The SQLSTATE that Postgres reported (five characters)."""
+        return self.fields.get("C", "XX000")
+
+
+class DatabaseUnavailable(RowgateError):
+    """Postgres cannot be reached, or went away."""
+
+    code = "database_unavailable"
+    sqlstate = "08006"
+    status = 503
+    retry_after: ClassVar[int | None] = 1
+
+
+class ConnectFailed(DatabaseUnavailable):
+    """No connection to Postgres could be made."""
+
+    code = "connect_failed"
+    sqlstate = "08001"
+    default_hint = "Check that Postgres is running and that the gateway's database_url names it."
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection broke while a statement was under way; whether it committed is unknown."""
+
+    code = "connection_lost"
+    default_hint = "Read the data before you repeat a statement that writes."
+
+
+class ServerStarting(DatabaseUnavailable):
+    """Postgres is starting up, shutting down or recovering."""
+
+    code = "server_starting"
+    sqlstate = "57P03"
+    default_hint = "Try again in a moment."
+
+
+class ProtocolViolation(RowgateError):
+    """The peer sent bytes that are not the Postgres protocol; the connection is closed."""
+
+    code = "protocol_violation"
+    sqlstate = "08P01"
+    status = 503
+
+
+class InternalFault(RowgateError):
+    """A defect of Rowgate itself. The log has the details under the request id; the answer has none."""
+
+    code = "internal_fault"
+    sqlstate = "XX000"
+    status = 500
+    default_hint = "Report it with the request id."
