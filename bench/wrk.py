@@ -76,8 +76,7 @@ select bench.seal(:subject, :claims) as identity \\gset
 \\set row random(0, {rows} - 1)
 \\set id :mine + {users} * :row
 \\startpipeline
-select where set_config('rowgate.identity', :identity, true) is null
-  or set_config('rowgate.session', :claims, true) is null;
+select auth.jwt_session_init(:identity, :claims);
 {statement};
 \\endpipeline
 """

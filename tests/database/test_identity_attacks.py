@@ -151,7 +151,7 @@ def test_copied_seals_are_worth_nothing_on_another_backend(prepared: Prepared) -
 
 def test_the_gateways_seals_give_an_identity(prepared: Prepared) -> None:
     with prepared.client() as client:
-        put(client, prepared.sealed(client, "alice"))
+        client.execute("SELECT auth.jwt_session_init(%s, %s)", prepared.sealed(client, "alice"))
         row = client.execute("SELECT auth.user_id(), auth.session() ->> 'sub'").fetchone()
         assert row == ("alice", "alice")
         assert client.execute("SELECT task FROM todos ORDER BY 1").fetchall() == [("a1",), ("a2",)]

@@ -17,11 +17,7 @@ from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, Se
 
 TEXT_OID: Final = 25
 VERIFY_SQL: Final = b"select auth.jwt_session_init($1)"
-# The condition is false, so that no row comes back: set_config() gives the text that it has set, never NULL.
-KEEP_SQL: Final = (
-    b"select where pg_catalog.set_config('rowgate.identity', $1, true) is null "
-    b"or pg_catalog.set_config('rowgate.session', $2, true) is null"
-)
+KEEP_SQL: Final = b"select auth.jwt_session_init($1, $2)"
 EXECUTE: Final = messages.execute(b"")
 # How often a backend is made to say aloud that it takes the gateway's identities. Between, one that it does not take
 # (a key that is gone, clocks that have drifted apart) would make everybody nobody without a word.

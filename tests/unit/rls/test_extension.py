@@ -36,7 +36,7 @@ def test_every_definer_function_pins_its_search_path() -> None:
     """With pg_temp left out it would be searched first for types."""
     functions = re.findall(r"^CREATE FUNCTION (.*?)^AS \$\$", extension.script(), re.MULTILINE | re.DOTALL)
     definers = [text for text in functions if "SECURITY DEFINER" in text]
-    assert len(definers) == 5
+    assert len(definers) == 6
     assert all("SET search_path = pg_catalog, pg_temp" in text for text in functions)
 
 

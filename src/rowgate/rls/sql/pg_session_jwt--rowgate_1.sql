@@ -13,7 +13,7 @@
 -- They get there in two ways. auth.jwt_session_init(jwt) takes a compact JWS (RFC 7515 section 7.1), HS256 under the same
 -- key, whose payload names this backend, an expiry and the role; it says what is wrong with one that does not fit, and
 -- makes the seal. That costs some 70 microseconds in every transaction, nearly all of it for preparing the expressions of
--- PL/pgSQL. So for most requests the gateway makes the seal itself and writes the settings with set_config().
+-- PL/pgSQL. So for most requests the gateway makes the seal itself, and the other auth.jwt_session_init() only keeps it.
 --
 -- Names in every function resolve in pg_catalog first and in pg_temp last. With pg_temp left out it would be searched
 -- first for types, and a domain pg_temp.jsonb would run its CHECK as the owner of the key.
@@ -212,6 +212,18 @@ BEGIN
 END
 $$;
 
+-- A function, because hardening takes set_config() away from everybody. It verifies nothing: what it keeps may be anything.
+CREATE FUNCTION auth.jwt_session_init(identity text, claims text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kept text;
+BEGIN
+    -- An assignment, because PERFORM would start the executor.
+    kept := concat(set_config('rowgate.identity', identity, true), set_config('rowgate.session', claims, true));
+END
+$$;
+
 -- The same check as in the functions below, for the seconds after a rotation in which the other key may have sealed.
 CREATE FUNCTION auth.sealed_under_other_key(identity text) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -311,6 +323,7 @@ RETURN auth.text_to_uuid(auth.organization() OPERATOR(pg_catalog.->>) 'id'::pg_c
 
 COMMENT ON FUNCTION auth.init() IS 'raises an error where no key is installed, else does nothing';
 COMMENT ON FUNCTION auth.jwt_session_init(text) IS 'verifies a session token and keeps its claims for this transaction';
+COMMENT ON FUNCTION auth.jwt_session_init(text, text) IS 'keeps an identity that the gateway has sealed, and its claims';
 COMMENT ON FUNCTION auth.session() IS 'the verified claims of the user, or JSON null';
 COMMENT ON FUNCTION auth.jwt() IS 'the same as auth.session()';
 COMMENT ON FUNCTION auth.user_id() IS 'the user''s "sub" if it is a string, else NULL';
@@ -322,7 +335,7 @@ REVOKE ALL ON FUNCTION
     auth.announce_session_key(), auth.rotate_session_key(), auth.sealed_under_other_key(text)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    auth.init(), auth.jwt_session_init(text), auth.session(), auth.jwt(), auth.user_id(), auth.uid(),
+    auth.init(), auth.jwt_session_init(text), auth.jwt_session_init(text, text), auth.session(), auth.jwt(), auth.user_id(), auth.uid(),
     auth.organization(), auth.organization_id(), auth.text_to_uuid(text)
 TO PUBLIC;
 GRANT USAGE ON SCHEMA auth TO PUBLIC;
@@ -333,6 +346,7 @@ ALTER FUNCTION auth.announce_session_key() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.rotate_session_key() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.init() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.jwt_session_init(text) OWNER TO rowgate_owner;
+ALTER FUNCTION auth.jwt_session_init(text, text) OWNER TO rowgate_owner;
 ALTER FUNCTION auth.sealed_under_other_key(text) OWNER TO rowgate_owner;
 ALTER FUNCTION auth.session() OWNER TO rowgate_owner;
 ALTER FUNCTION auth.user_id() OWNER TO rowgate_owner;
