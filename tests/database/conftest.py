@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from base64 import urlsafe_b64encode
@@ -14,11 +15,13 @@ from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import sql
 
 from rowgate.postgres.session_context import ContextSigner, SessionIdentity
 from rowgate.rls.plan import SetupOptions
 from rowgate.rls.setup import apply
+from tests.database.pools import Exposed, Run, exposed_on
 from tests.servers import TestServer, database_of
 
 CONTROL_PASSWORD = "control password of the tests"
@@ -131,3 +134,17 @@ def _drop_roles(server: TestServer) -> None:
         ).fetchall()
         for (name,) in names:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module", params=["postgres18", "postgres15"])
+def exposed(request: pytest.FixtureRequest) -> Iterator[Exposed]:
+    """A database with an exposed role of its own, on each of the two servers."""
+    with exposed_on(request.getfixturevalue(request.param)) as database:
+        yield database
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs a coroutine on one of the two event loops: what is called before what differs between them."""
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run

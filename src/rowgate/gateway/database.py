@@ -18,6 +18,7 @@ from rowgate.identity.key_cache import KeySetCache
 from rowgate.identity.principal import Principal
 from rowgate.identity.verify import TokenVerifier, authorize
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
+from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Result
 from rowgate.postgres.opening import Login, Opener, exposed_role_settings
 from rowgate.postgres.pool import Pool
@@ -126,6 +127,17 @@ class Database:
         if pool is None:
             pool = self._pools[role] = self._make_pool(self._roles[role])
         return pool
+
+    async def cancel(self, connection: Connection) -> None:
+        """Cancels what a connection of this database runs."""
+        await self._opener.cancel(connection)
+
+    async def session_parameters(self, role: str) -> dict[str, str]:
+        """What a session of ``role`` is told at its start (PostgreSQL 18, section 54.2.7), learned from a backend."""
+        pool = self.pool(role)
+        if pool.parameters is None:
+            pool.release(await pool.acquire())
+        return {**(pool.parameters or {}), "session_authorization": role, "is_superuser": "off"}
 
     async def array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
         """Array types by OID, those that users made included as far as the results need them."""

@@ -157,6 +157,21 @@ def protocol_negotiation(body: bytes) -> tuple[int, tuple[str, ...]]:
     return version, tuple(options)
 
 
+def data_row(body: bytes) -> list[bytes | None]:
+    """DataRow: the values in order, None for NULL."""
+    count, position = _counted(body, smallest=4)
+    values: list[bytes | None] = []
+    for _ in range(count):
+        if len(body) - position < 4:
+            raise _cut_short(body)
+        length: int = _INT32(body, position)[0]
+        position += 4
+        values.append(None if length < 0 else body[position : position + length])
+        position += max(length, 0)
+    _finished(body, position)
+    return values
+
+
 def _counted(body: bytes, *, smallest: int) -> tuple[int, int]:
     """Read a 16-bit count whose entries take ``smallest`` bytes at least; return it and where the entries begin."""
     if len(body) < 2:

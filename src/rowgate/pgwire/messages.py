@@ -181,6 +181,11 @@ def copy_fail(reason: bytes) -> bytes:
     return _message(b"f", _terminated(reason, "The reason"))
 
 
+def raw(kind: bytes, body: bytes) -> bytes:
+    """A message of any type from a body that is ready. Raises MalformedParameter for one that is too long."""
+    return _message(kind, body)
+
+
 def _message(kind: bytes, payload: bytes) -> bytes:
     if len(payload) > MAX_MESSAGE_BYTES - 4:
         raise _too_long(len(payload))

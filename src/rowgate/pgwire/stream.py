@@ -45,13 +45,15 @@ _HEADER = Struct(">Bi").unpack_from
 class MessageStream:
     """Cuts one connection's bytes into messages. After a ProtocolViolation it stays broken."""
 
-    __slots__ = ("_broken", "_limit", "_partial")
+    __slots__ = ("_broken", "_limit", "_partial", "too_long")
 
     def __init__(self, max_message_bytes: int) -> None:
         """``max_message_bytes`` is the longest body that is accepted, without type byte and length."""
         self._limit = max_message_bytes + 4
         self._partial = bytearray()
         self._broken = False
+        self.too_long = False
+        """Whether it broke at a message whose length is sound but above the limit."""
 
     @property
     def pending(self) -> int:
@@ -108,6 +110,7 @@ class MessageStream:
 
     def _refuse(self, length: int) -> None:
         self._broken = True
+        self.too_long = length > self._limit
         self._partial = bytearray()
         raise ProtocolViolation(
             "A message's length is out of bounds.",

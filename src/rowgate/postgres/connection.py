@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from rowgate.errors import ConnectionLost, ProtocolViolation, ResultTooLarge, RowgateError
 from rowgate.pgwire import messages
@@ -19,6 +19,7 @@ from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, Step
 from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
 from rowgate.postgres.session_context import SessionIdentity
+from rowgate.postgres.shared_statements import SharedStatements
 
 IDLE: Final = 0x49
 COPY_FAIL: Final = messages.copy_fail(b"data for COPY cannot be sent here")
@@ -29,6 +30,19 @@ IDENTITY_SQLSTATES: Final = frozenset({"42501", "28000"})
 # After these the backend, or the whole server, is not to be trusted with another request: out of memory or lock
 # space, an internal error, and the three shutdown states (PostgreSQL 18, appendix A).
 FATAL_SQLSTATES: Final = frozenset({"53200", "XX000", "57P01", "57P02", "57P03"})
+
+
+class Listener(Protocol):
+    """What holds a connection for longer than one exchange, and takes its messages one by one: a session."""
+
+    def receive(self, kind: int, body: bytes) -> bool:
+        """Takes one message; True when it was a ReadyForQuery. Raises ProtocolViolation."""
+
+    def delivered(self) -> None:
+        """All messages of one read have been received."""
+
+    def lost(self, problem: RowgateError) -> None:
+        """The connection has gone, or is of no use any more."""
 
 
 class Connection(asyncio.Protocol):
@@ -43,15 +57,19 @@ class Connection(asyncio.Protocol):
         *,
         process_id: int,
         secret_key: bytes,
+        parameters: Mapping[str, str],
         max_result_bytes: int,
         cache_size: int,
         on_lost: Callable[[Connection], None],
     ) -> None:
         self.process_id = process_id
         self.secret_key = secret_key
+        self.parameters = parameters
         self.broken = False
         self.in_transaction = False
         self.expired = False
+        self.cut_short = False
+        """Whether this side broke it off while the backend had work to do: a cancel is needed to end that."""
         self.busy_since: float | None = None
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
@@ -60,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._waiter: asyncio.Future[Outcome] | None = None
+        self._listener: Listener | None = None
         self._received = 0
         self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
         self._cache_size = cache_size
@@ -67,7 +86,8 @@ class Connection(asyncio.Protocol):
         # Names that no statement of a client can guess, so that nothing can stand in for a prepared statement.
         self._name_prefix = b"rowgate_" + secrets.token_hex(8).encode() + b"_"
         self._name_counter = 0
-        self._identities = IdentityMessages(process_id, self._loop.time, self._new_name)
+        self.identities = IdentityMessages(process_id, self._loop.time, self._new_name)
+        self.statements = SharedStatements(cache_size, self._new_name)
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------
 
@@ -78,10 +98,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the exchange under way; anything that comes without one breaks the connection."""
+        if self._listener is not None:
+            self._deliver(self._listener, data)
+            return
         self._received += len(data)
         try:
             if self._received > self._max_result_bytes and self._exchange is not None:
-                raise ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
+                raise self._too_large()
             for kind, body in self._stream.feed(data):
                 if self._exchange is None:
                     self._receive_unasked(kind)
@@ -91,7 +114,8 @@ class Connection(asyncio.Protocol):
                     self._exchange.copy_refused = False
                     self._write(COPY_FAIL + messages.SYNC)
         except RowgateError as problem:
-            self._fail(problem)
+            self.cut_short = self._exchange is not None
+            self._fail(self._too_large() if self._stream.too_long and self.cut_short else problem)
             self.abort()
 
     def connection_lost(self, problem: Exception | None) -> None:
@@ -102,6 +126,17 @@ class Connection(asyncio.Protocol):
             self._finish(exchange)  # the server said why before it closed
         self._fail(ConnectionLost("the connection to Postgres was lost while the statement ran"))
         self._on_lost(self)
+
+    def _deliver(self, listener: Listener, data: bytes) -> None:
+        try:
+            for kind, body in self._stream.feed(data):
+                if listener.receive(kind, body):
+                    self.busy_since = None
+            listener.delivered()
+        except RowgateError as problem:
+            self.cut_short = True
+            self._fail(problem)
+            self.abort()
 
     # --- running ----------------------------------------------------------------------------------------------
 
@@ -120,36 +155,65 @@ class Connection(asyncio.Protocol):
         The future raises ConnectionLost, ResultTooLarge or ProtocolViolation; errors of Postgres are part of the
         outcome.
         """
-        if self._exchange is not None or self._transport is None or self.broken:
-            raise ConnectionLost("the connection to Postgres cannot take another exchange")
-        parts: list[bytes] = []
+        self._require_idle()
+        # First of all: after an error the server skips what is left of the exchange.
+        parts: list[bytes] = [messages.close_statement(name) for name in self._closing_names]
+        self._closing_names.clear()
         steps: list[Step] = []
         if begin is not None:
             self._add_own(begin, "begin", parts, steps)
         if identity is not None:
-            self._identities.add(identity, parts, steps)
+            self.identities.add(identity, parts, steps)
         named: dict[bytes, Prepared] = {}
         for statement in statements:
             self._add(statement, keep, named, parts, steps)
         if begin is not None:
             self._add_own(b"COMMIT", "commit", parts, steps)
-        while self._closing_names:
-            parts.append(messages.close_statement(self._closing_names.pop()))
         parts.append(messages.SYNC)
         return self._start(Exchange(steps), b"".join(parts))
 
     def run_simple(self, sql: bytes) -> asyncio.Future[Outcome]:
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
+        self._require_idle()
         if sql == b"DISCARD ALL":
             self._cache.clear()
-            self._identities.forget_all()
+            self.identities.forget_all()
+            self.statements.forget_all()
         return self._start(Exchange([Step("own")]), messages.query(sql))
 
     def forget_all(self) -> None:
         """Forgets all prepared statements; the backend closes them with the next exchange."""
         self._closing_names += [prepared.name for prepared in self._cache.values()]
         self._cache.clear()
-        self._identities.forget_all()
+        self.identities.forget_all()
+
+    def attach(self, listener: Listener) -> None:
+        """From now on a session holds the connection: messages go to ``listener``, ``send`` is for it alone."""
+        self._require_idle()
+        self._listener = listener
+
+    def detach(self, *, in_transaction: bool, cut_short: bool = False) -> None:
+        """The session lets go of the connection; ``cut_short``: in the middle of something, so it is of no use."""
+        self._listener = None
+        self.in_transaction = in_transaction
+        self.cut_short = cut_short
+
+    def send(self, data: bytes) -> None:
+        """Sends messages of the session that holds the connection."""
+        if self.busy_since is None:
+            self.busy_since = self._loop.time()
+            self.expired = False
+        self._write(data)
+
+    def pause(self) -> None:
+        """Reads nothing more for a while: the session's client is slower than the backend."""
+        if self._transport is not None and not self.broken:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        if self._transport is not None and not self.broken:
+            self._transport.resume_reading()
 
     def wait(self) -> asyncio.Future[Outcome]:
         """A fresh future of the exchange under way, for one whose requester has gone."""
@@ -159,11 +223,17 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether another exchange may start."""
-        return self._exchange is None and not self.broken
+        return self._exchange is None and self._listener is None and not self.broken
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._exchange is not None
 
     def terminate(self) -> None:
         """Says goodbye and closes (PostgreSQL 18, section 54.2.10)."""
         self.broken = True
+        self.cut_short = self.cut_short or self._exchange is not None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.TERMINATE)
             self._transport.close()
@@ -176,8 +246,18 @@ class Connection(asyncio.Protocol):
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _require_idle(self) -> None:
+        transport = self._transport
+        busy = self._exchange is not None or self._listener is not None
+        if busy or self.broken or transport is None or transport.is_closing():
+            raise ConnectionLost("the connection to Postgres cannot take another exchange")
+
+    def _too_large(self) -> ResultTooLarge:
+        return ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
+
     def _start(self, exchange: Exchange, data: bytes) -> asyncio.Future[Outcome]:
         self._exchange = exchange
+        self.statements.unnamed = None  # the exchange may parse its own
         self._received = 0
         self.expired = False
         self._waiter = self._loop.create_future()
@@ -186,7 +266,7 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _new_name(self) -> bytes:
@@ -239,7 +319,7 @@ class Connection(asyncio.Protocol):
             if outcome.error.database_sqlstate in FATAL_SQLSTATES:
                 self.broken = True
             if outcome.error.database_sqlstate in IDENTITY_SQLSTATES:
-                self._identities.doubt()
+                self.identities.doubt()
         self.in_transaction = exchange.status != IDLE
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(outcome)
@@ -250,7 +330,7 @@ class Connection(asyncio.Protocol):
             if prepared is None or not prepared.name:
                 continue
             if step.kind == "context":
-                self._identities.learn(step)
+                self.identities.learn(step)
             elif prepared.fields is not None:
                 self._cache[step.sql] = prepared
             else:  # parsed, but not described
@@ -261,5 +341,9 @@ class Connection(asyncio.Protocol):
     def _fail(self, problem: RowgateError) -> None:
         self._exchange = None
         self.busy_since = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self.broken = True
+            listener.lost(problem)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(problem)

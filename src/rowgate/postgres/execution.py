@@ -52,7 +52,7 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
         if connection.in_transaction and not connection.broken:
             await connection.run_simple(b"ROLLBACK")
     except asyncio.CancelledError:
-        pool.abandon(connection)
+        pool.abandon(connection, discard=order.discard_after)
         raise
     except BaseException:
         pool.discard(connection)
@@ -122,13 +122,11 @@ async def execute_alone(opener: Opener, login: Login, order: Order, limit_second
         async with asyncio.timeout(limit_seconds):
             outcome = await _run(connection, order, _never)
     except TimeoutError as problem:
-        await opener.cancel(connection)
         raise StatementTimeout("canceling statement due to statement timeout") from problem
-    except asyncio.CancelledError:
-        await opener.cancel(connection)
-        raise
     finally:
         connection.terminate()
+        if connection.cut_short:
+            await opener.cancel(connection)
     if outcome.error is not None:
         raise outcome.error
     return _rows_only(outcome)

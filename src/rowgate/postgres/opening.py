@@ -11,13 +11,15 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from rowgate.errors import ConnectFailed, ConnectionLost, DatabaseError, RowgateError, ServerStarting
 from rowgate.pgwire import messages
-from rowgate.pgwire.startup import Startup
+from rowgate.pgwire.startup import Ready, Startup
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.target import Target
+
+OpenedProtocol = TypeVar("OpenedProtocol", bound=asyncio.Protocol)
 
 STARTING_SQLSTATES: Final = frozenset({"57P01", "57P02", "57P03"})
 
@@ -71,10 +73,25 @@ class Opener:
         Raises DatabaseError when Postgres refuses the login, ServerStarting while it starts or stops, ConnectFailed
         when it cannot be reached in time.
         """
+
+        def make(ready: Ready) -> Connection:
+            return Connection(
+                process_id=ready.process_id,
+                secret_key=ready.secret_key,
+                parameters=ready.parameters,
+                max_result_bytes=self.max_result_bytes,
+                cache_size=self.cache_size,
+                on_lost=on_lost,
+            )
+
+        return await self.open_as(login, make)
+
+    async def open_as(self, login: Login, make: Callable[[Ready], OpenedProtocol]) -> OpenedProtocol:
+        """As ``open``, with a protocol of the caller's own, which is made when the session has started."""
         wire = _Wire()
         try:
             async with asyncio.timeout(self.connect_timeout):
-                return await self._open(login, wire, on_lost)
+                return await self._open(login, wire, make)
         except TimeoutError as problem:
             raise ConnectFailed("Postgres did not answer in time", detail=self._where()) from problem
         except (OSError, ssl.SSLError) as problem:
@@ -88,7 +105,7 @@ class Opener:
         finally:
             wire.abandon()
 
-    async def _open(self, login: Login, wire: _Wire, on_lost: Callable[[Connection], None]) -> Connection:
+    async def _open(self, login: Login, wire: _Wire, make: Callable[[Ready], OpenedProtocol]) -> OpenedProtocol:
         loop = asyncio.get_running_loop()
         await self._connect(wire)
         context = self.target.tls_context()
@@ -108,34 +125,34 @@ class Opener:
                 wire.write(startup.tls_established())
             if step.ready is not None:
                 break
-        connection = Connection(
-            process_id=step.ready.process_id,
-            secret_key=step.ready.secret_key,
-            max_result_bytes=self.max_result_bytes,
-            cache_size=self.cache_size,
-            on_lost=on_lost,
-        )
-        wire.hand_over(connection)
+        opened = make(step.ready)
+        wire.hand_over(opened)
         if step.ready.rest:
-            connection.data_received(step.ready.rest)
-        return connection
+            opened.data_received(step.ready.rest)
+        return opened
 
-    async def cancel(self, connection: Connection) -> None:
-        """Asks the server to cancel what the connection runs, and waits until the server has taken the request.
+    async def cancel(self, connection: Connection) -> bool:
+        """Asks the server to cancel what the connection runs; see ``cancel_backend``."""
+        return await self.cancel_backend(connection.process_id, connection.secret_key)
+
+    async def cancel_backend(self, process_id: int, secret_key: bytes) -> bool:
+        """Asks the server to cancel what a backend runs; True when the server has taken the request.
 
         A cancel that arrives late would hit the next statement, so the caller must not reuse the connection before
-        this returns (PostgreSQL 18, section 54.2.8). Failures are swallowed: the caller then drops the connection.
+        this returns, and never when it gives False: the request may still be on its way (PostgreSQL 18, section
+        54.2.8).
         """
         wire = _Wire()
         try:
             async with asyncio.timeout(self.connect_timeout):
                 await self._connect(wire)
-                wire.write(messages.cancel_request(connection.process_id, connection.secret_key))
-                await wire.read()
+                wire.write(messages.cancel_request(process_id, secret_key))
+                await wire.end()
         except (OSError, TimeoutError, RowgateError):
-            return
+            return False
         finally:
             wire.abandon()
+        return True
 
     async def _connect(self, wire: _Wire) -> None:
         loop = asyncio.get_running_loop()
@@ -156,6 +173,7 @@ class _Wire(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        self._problem: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -166,6 +184,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, problem: Exception | None) -> None:
         self._closed = True
+        self._problem = problem
         self._wake()
 
     def _wake(self) -> None:
@@ -181,6 +200,14 @@ class _Wire(asyncio.Protocol):
             await self._waiter
         return self._chunks.popleft()
 
+    async def end(self) -> None:
+        """Waits until the server has closed; raises ConnectionLost when it broke off instead."""
+        while not self._closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._problem is not None:
+            raise ConnectionLost("the connection broke") from self._problem
+
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
@@ -190,12 +217,12 @@ class _Wire(asyncio.Protocol):
             raise ConnectionLost("the connection was closed")
         self._transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
 
-    def hand_over(self, connection: Connection) -> None:
-        """Gives the transport to the connection's own protocol."""
+    def hand_over(self, protocol: asyncio.Protocol) -> None:
+        """Gives the transport to the session's own protocol."""
         if self._transport is None or self._closed or self._chunks:
             raise ConnectionLost("the connection was closed")
-        self._transport.set_protocol(connection)
-        connection.connection_made(self._transport)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
         self._transport = None
 
     def abandon(self) -> None:

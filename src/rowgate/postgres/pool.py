@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from rowgate.errors import ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
@@ -57,6 +58,8 @@ class Pool:
         self._seen: OrderedDict[bytes, int] = OrderedDict()
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
+        self.parameters: Mapping[str, str] | None = None
+        """What the last backend reported of itself at its start; None before the first."""
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -88,8 +91,8 @@ class Pool:
         return None
 
     async def acquire(self) -> Connection:
-        """A connection for one request, when it comes free; give it back with ``release``, ``discard``, ``cleanse`` or
-        ``abandon``.
+        """A connection for one request, when it comes free; give it back with ``release``, ``discard``, ``cleanse``,
+        or ``abandon``.
 
         Raises QueueFull, QueueTimeout, or what the attempt to connect raised.
         """
@@ -98,19 +101,32 @@ class Pool:
             return connection
         if self._closed:
             raise ConnectFailed("the gateway is stopping")
-        if len(self._waiters) >= self._queue_length + self._size:
+        # Those for whom a connection may still be opened do not count.
+        if len(self._waiters) >= self._queue_length + max(self._size - len(self._all), 0):
             raise QueueFull("too many requests wait for a connection", detail=f"queue_length is {self._queue_length}")
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._queue_timeout
         waiter: asyncio.Future[Connection] = loop.create_future()
-        self._waiters.append((waiter, loop.time() + self._queue_timeout))
-        self._grow()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # A connection that was handed over in the same moment goes back.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result())
-            raise
+        self._waiters.append((waiter, deadline))
+        while True:
+            self._grow()
+            try:
+                connection = await waiter
+            except asyncio.CancelledError:
+                # A connection that was handed over in the same moment goes back.
+                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                    self.release(waiter.result())
+                else:
+                    with suppress(ValueError):
+                        self._waiters.remove((waiter, deadline))
+                raise
+            if connection.is_idle:
+                return connection
+            # It went in the moment of handing over; nothing was sent on it, so the request keeps its turn.
+            connection.terminate()
+            self._all.discard(connection)
+            waiter = loop.create_future()
+            self._waiters.appendleft((waiter, deadline))
 
     def release(self, connection: Connection) -> None:
         """Takes a connection back. One that is broken, busy or in a transaction is dropped instead."""
@@ -125,17 +141,29 @@ class Pool:
         self._idle.append(connection)
 
     def discard(self, connection: Connection) -> None:
-        """Drops a connection, and opens another one if requests wait."""
+        """Drops a connection, and opens another one if requests wait. What its backend still runs is cancelled."""
         connection.terminate()
+        if connection.cut_short and not self._closed:
+            self._spawn(self._end(connection))
+            return
         self._all.discard(connection)
         self._grow()
 
-    def abandon(self, connection: Connection) -> None:
-        """Takes back a connection whose requester has gone while its statement runs: the statement is cancelled."""
-        self._spawn(self._reclaim(connection))
+    def abandon(self, connection: Connection, *, discard: bool = False) -> None:
+        """Takes back a connection whose requester has gone while its statement runs: the statement is cancelled.
+
+        ``discard`` asks for DISCARD ALL before the connection serves anyone else.
+        """
+        if self._closed:
+            self.discard(connection)
+        else:
+            self._spawn(self._reclaim(connection, discard))
 
     def cleanse(self, connection: Connection) -> None:
         """Takes back a connection whose session may hold something: DISCARD ALL first, or it is dropped."""
+        if self._closed:
+            self.discard(connection)
+            return
         self._spawn(self._discard_session(connection))
 
     async def close(self) -> None:
@@ -145,22 +173,24 @@ class Pool:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in list(self._all):
+        for connection in self._all:
             connection.terminate()
+        await asyncio.gather(*(self._opener.cancel(one) for one in self._all if one.cut_short))
         self._all.clear()
         self._idle.clear()
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _grow(self) -> None:
         """Opens as many connections as there are requests waiting, within the size."""
         if self._sweeper is None and not self._closed:
-            self._spawn(self._sweep())
+            self._sweeper = self._spawn(self._sweep())
         while not self._closed and self._opening < len(self._waiters) and len(self._all) + self._opening < self._size:
             self._opening += 1
             self._spawn(self._open_one())
@@ -170,13 +200,15 @@ class Pool:
             connection = await self._open_patiently()
         except RowgateError as problem:
             self._opening -= 1
-            if not self._all:  # otherwise those who wait are served by the connections that are there
+            # Otherwise those who wait are served by the connections that are there, or about to be.
+            if not self._all and not self._opening:
                 self._refuse_waiters(problem)
             return
         except BaseException:
             self._opening -= 1
             raise
         self._opening -= 1
+        self.parameters = connection.parameters
         self._all.add(connection)
         self.release(connection)
 
@@ -201,7 +233,8 @@ class Pool:
                 waiter.set_exception(problem)
 
     def _lost(self, connection: Connection) -> None:
-        self._all.discard(connection)
+        if not connection.cut_short:  # otherwise its backend still lives; who holds it gives it back
+            self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._grow()
@@ -213,18 +246,31 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(QueueTimeout("no connection to Postgres came free in time"))
 
-    async def _reclaim(self, connection: Connection) -> None:
+    async def _end(self, connection: Connection) -> None:
+        """Ends what the backend of a dropped connection still runs; its place is free when it has gone."""
+        await self._opener.cancel(connection)
+        self._all.discard(connection)
+        self._grow()
+
+    async def _reclaim(self, connection: Connection, discard: bool) -> None:
+        taken = True
         try:
-            if not connection.is_idle:
+            if connection.is_running:
                 ended = connection.wait()
-                await self._opener.cancel(connection)
+                taken = await self._opener.cancel(connection)
                 async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                     await ended
+            if connection.expired or not taken:  # a cancel request may come at any time
+                self.discard(connection)
+                return
             # The cancel may still be on its way: it may hit this, never the next request. It also ends a transaction.
             async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                 outcome = await connection.run_simple(b"ROLLBACK")
                 if outcome.error is not None:
                     await connection.run_simple(b"ROLLBACK")
+            if discard:
+                await self._discard_session(connection)
+                return
         except (RowgateError, TimeoutError):
             connection.abort()
         self.release(connection)
@@ -242,7 +288,6 @@ class Pool:
 
     async def _sweep(self) -> None:
         """Ends exchanges and waits that took too long; one task for all, so that none costs a timer."""
-        self._sweeper = asyncio.current_task()
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
