@@ -1,4 +1,5 @@
-"""``make bench``: requests per second and latency of Rowgate, pgbench and Express, in one run on one machine.
+"""``make bench``: requests per second and latency of Rowgate and of its peers, in one run on one machine: over HTTP
+beside pgbench (the limit) and Express, over TCP beside pgbouncer.
 
 Absolute figures say little on a shared machine; the ratios of one run count. Each case runs in rounds, every side once
 a round, and the median round is shown.
@@ -22,6 +23,7 @@ from typing import Any
 
 import psycopg
 
+from bench.sessions import PGBOUNCER, idle_table, measure_idle, measure_sessions
 from bench.stack import HERE, TODOS, USERS, Stack, running
 from bench.wrk import SIGN, WRK, Measurement, measure_http, measure_pgbench
 
@@ -119,11 +121,11 @@ def report(samples: dict[str, dict[str, list[Measurement]]], seconds: int, round
         f"{os.cpu_count()} cores, {rounds} rounds of {seconds} s, 32 connections, {USERS} users, {TODOS:,} rows; "
         "medians. Load generator, gateway and Postgres share the cores.",
         "",
-        "| case | side | requests/s | p50 ms | p99 ms | errors | of pgbench | Rowgate is |",
+        "| case | side | requests/s | p50 ms | p99 ms | errors | of the limit | Rowgate is |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, sides in samples.items():
-        limit, ours = middle(sides["pgbench"]), middle(sides["rowgate"])
+        limit, ours = middle(sides.get("pgbench") or sides["pgbouncer"]), middle(sides["rowgate"])
         for side, rounds_of_side in sides.items():
             one = middle(rounds_of_side)
             lines.append(
@@ -138,16 +140,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench")
     parser.add_argument("--seconds", type=int, default=8, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
+    parser.add_argument("--only", choices=("http", "sessions"), nargs="+", default=("http", "sessions"))
     options = parser.parse_args()
-    for program, package in ((WRK, "wrk"), ("pgbench", "postgresql-contrib or postgresql"), ("node", "nodejs")):
+    for program, package in (
+        (WRK, "wrk"),
+        ("pgbench", "postgresql-contrib or postgresql"),
+        ("node", "nodejs"),
+        (PGBOUNCER, "pgbouncer"),
+    ):
         if shutil.which(program) is None:
             raise SystemExit(f"make bench needs {program}; on Debian: apt-get install {package}")
     with running(say) as stack:
         with psycopg.connect(stack.ready["superuser_url"], autocommit=True) as connection:
             connection.execute(SIGN)
-        samples = measure(stack, options.seconds, options.rounds)
+        samples = measure(stack, options.seconds, options.rounds) if "http" in options.only else {}
+        idle = ""
+        if "sessions" in options.only:
+            say("sessions")
+            samples |= measure_sessions(stack, options.seconds, options.rounds)
+            say("idle sessions")
+            idle = idle_table(measure_idle(stack, options.seconds))
     RESULTS.mkdir(exist_ok=True)
-    text = report(samples, options.seconds, options.rounds)
+    text = report(samples, options.seconds, options.rounds) + "\n" + idle
     stamp = time.strftime("%Y%m%d-%H%M%S")
     raw: dict[str, Any] = {
         name: {side: [vars(one) for one in rounds] for side, rounds in sides.items()} for name, sides in samples.items()

@@ -56,6 +56,7 @@ class Stack:
     tokens: list[str]
     login: str
     password: str
+    process_id: int
 
     @property
     def postgres(self) -> tuple[str, int]:
@@ -71,6 +72,7 @@ def running(progress: Any) -> Iterator[Stack]:
         [sys.executable, "-m", "rowgate", "dev", "--json", "--port", "0", "--data-dir", str(folder / "data")],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "ROWGATE_SUBJECT_CONCURRENCY": "10000"},
     )
     try:
         line = process.stdout.readline() if process.stdout else ""
@@ -86,7 +88,8 @@ def running(progress: Any) -> Iterator[Stack]:
                 "select login_name, login_password from rowgate.exposed_role where role_name = 'authenticated'"
             ).fetchone()
         progress(f"making {USERS} users and their tokens")
-        yield Stack(ready, make_tokens(ready), *(row or ("", "")))
+        login, password = row or ("", "")
+        yield Stack(ready, make_tokens(ready), login, password, process.pid)
     finally:
         process.terminate()
         process.wait(30)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,6 +21,7 @@ import uvicorn
 from psycopg.conninfo import make_conninfo
 
 from rowgate.errors import PortTaken, SetupIncomplete
+from rowgate.gateway.dev_certificates import ensure_certificates
 from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.http.server import listen
 from rowgate.issuer.app import create_app
@@ -37,6 +38,7 @@ DATABASE: Final = "neondb"
 OWNER: Final = "neondb_owner"
 CONTROL: Final = "rowgate_control"
 GATEWAY_PORT: Final = 4444
+TCP_PORT: Final = 5433
 LOCAL_PROVIDER: Final = "local"
 
 Progress = Callable[[str], None]
@@ -44,13 +46,34 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports: ``first`` for the gateway, the next two for the issuer and Postgres; 0 takes free ones."""
+    """The ports: ``first`` for the gateway, the next two for the issuer and Postgres; 0 takes free ones.
+
+    The front for clients of the Postgres protocol has ``tcp``; where that is None, 5433 beside the usual first port, or
+    the one behind the other three.
+    """
 
     first: int = GATEWAY_PORT
+    tcp: str | None = None
 
     def at(self, distance: int) -> int:
         """The port ``distance`` after the first."""
         return self.first + distance if self.first else 0
+
+    @property
+    def tcp_port(self) -> str:
+        """The port for clients of the Postgres protocol, or off."""
+        if self.tcp is not None:
+            return self.tcp
+        return str(TCP_PORT if self.first == GATEWAY_PORT else self.at(3))
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The certificate that the fronts show: files of your own, or one made here for localhost and for ``names``."""
+
+    cert: str | None = None
+    key: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,9 @@ class Ready:
     """What is running, as ``rowgate dev --json`` prints it."""
 
     sql_url: str
+    ws_url: str
+    tcp_url: str
+    ca_file: str
     jwks_url: str
     issuer_url: str
     database_url: str = field(repr=False)
@@ -78,9 +104,18 @@ class Ready:
 class DevelopmentStack:
     """Everything that ``rowgate dev`` starts. Use it as ``async with DevelopmentStack(...) as stack``."""
 
-    def __init__(self, data_dir: Path, ports: Ports, *, fsync: bool = True, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        ports: Ports,
+        *,
+        tls: Tls | None = None,
+        fsync: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
         self._data_dir = data_dir.absolute()
         self._ports = ports
+        self._tls = tls or Tls()
         self._fsync = fsync
         self._progress = progress or (lambda text: None)
         self._exit = AsyncExitStack()
@@ -115,11 +150,12 @@ class DevelopmentStack:
         await register_issuer(control_url, issuer)
 
         self._progress("starting the gateway")
-        gateway = Gateway(development_settings(socket_conninfo(server), self._ports.at(0), os.environ))
-        await gateway.start()
-        self._exit.push_async_callback(gateway.stop)
+        gateway, ca_file = await self._serve_gateway(socket_conninfo(server))
         self.ready = Ready(
             sql_url=f"http://localhost:{gateway.port}/sql",
+            ws_url=f"ws://localhost:{gateway.port}/v2",
+            tcp_url=tcp_url("authenticated", gateway.tcp_port, ca_file),
+            ca_file=ca_file,
             jwks_url=issuer.jwks_url,
             issuer_url=issuer.url,
             database_url=url(OWNER, "localhost", server.port, server.password(OWNER)),
@@ -134,8 +170,23 @@ class DevelopmentStack:
         )
         self._write_state()
 
+    async def _serve_gateway(self, control_url: str) -> tuple[Gateway, str]:
+        """The gateway, and the file of the authority behind its certificate; none where the user brought their own."""
+        certificates = ensure_certificates(self._data_dir / "certificates", self._tls.names)
+        own = {"port": self._ports.at(0), "tls_cert": self._tls.cert, "tls_key": self._tls.key}
+        if self._ports.tcp is not None or "ROWGATE_TCP_PORT" not in os.environ:
+            own["tcp_port"] = self._ports.tcp_port
+        settings = development_settings(control_url, own, os.environ)
+        brought = settings.tls_cert or settings.tls_key
+        if not brought:
+            settings = replace(settings, tls_cert=str(certificates.cert_file), tls_key=str(certificates.key_file))
+        gateway = Gateway(settings)
+        await gateway.start()
+        self._exit.push_async_callback(gateway.stop)
+        return gateway, "" if brought else str(certificates.authority_file)
+
     async def _serve_issuer(self, issuer: LocalIssuer, listener: Any) -> None:
-        config = uvicorn.Config(create_app(issuer), log_level="warning", lifespan="off", access_log=False)
+        config = uvicorn.Config(create_app(issuer), log_level="warning", lifespan="off", ws="none", access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.get_running_loop().create_task(server._serve(sockets=[listener]))
 
@@ -163,6 +214,14 @@ def url(role: str, host: str, port: int, password: str | None = None) -> str:
     """A connection string of the development database."""
     secret = "" if password is None else ":" + quote(password, safe="")
     return f"postgresql://{role}{secret}@{host}:{port}/{DATABASE}"
+
+
+def tcp_url(role: str, port: int | None, ca_file: str) -> str:
+    """A connection string of the TCP front, which checks its certificate; empty where there is no such front."""
+    if port is None:
+        return ""
+    check = f"verify-full&sslrootcert={quote(ca_file)}" if ca_file else "require"
+    return f"{url(role, 'localhost', port)}?sslmode={check}"
 
 
 def socket_conninfo(server: EmbeddedPostgres) -> str:
@@ -196,8 +255,11 @@ async def register_issuer(control_url: str, issuer: LocalIssuer) -> None:
         await registry.close()
 
 
-def development_settings(control_url: str, port: int, environment: Mapping[str, str]) -> Settings:
-    """What is open in development and closed in `rowgate serve`; the environment may say otherwise."""
+def development_settings(control_url: str, own: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """What is open in development and closed in `rowgate serve`; the environment may say otherwise.
+
+    ``own`` is what the command line says, and comes before the environment.
+    """
     open_in_development = {
         "ROWGATE_CORS_ORIGINS": "*",
         "ROWGATE_PASSWORD_ROLES": "true",
@@ -205,5 +267,5 @@ def development_settings(control_url: str, port: int, environment: Mapping[str, 
         "ROWGATE_INSECURE_ISSUERS": "true",
         "ROWGATE_SHUTDOWN_SECONDS": "2",
     }
-    own = {"database_url": control_url, "endpoints": (), "host": "127.0.0.1", "port": port}
-    return load({**open_in_development, **environment}, overrides=own)
+    fixed = {"database_url": control_url, "endpoints": (), "host": "127.0.0.1"}
+    return load({**open_in_development, **environment}, overrides={**own, **fixed})

@@ -19,7 +19,9 @@ from rowgate.errors import SettingInvalid
 ENVIRONMENT_PREFIX: Final = "ROWGATE_"
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS: Final = frozenset({"0", "false", "no", "off", ""})
+OFF_WORDS: Final = frozenset({"off", "none", "no", "false"})
 PAIRS: Final = tuple[tuple[str, str], ...]
+NUMBER_OR_OFF: Final = int | None
 
 
 def _setting(default: Any, meaning: str, *, secret: bool = False, low: int | None = None) -> Any:
@@ -44,8 +46,17 @@ class Settings:
         "The name is the first label of the host in clients' connection strings.",
         secret=True,
     )
-    host: str = _setting("127.0.0.1", "Address that the HTTP front listens on.")
-    port: int = _setting(4444, "Port that the HTTP front listens on; 0 takes any free one.", low=0)
+    host: str = _setting("127.0.0.1", "Address that the fronts listen on.")
+    port: int = _setting(4444, "Port of the HTTP and WebSocket front; 0 takes any free one.", low=0)
+    tcp_port: int | None = _setting(
+        5433,
+        "Port of the front for clients of the Postgres protocol; 0 takes any free one, off has none.",
+        low=0,
+    )
+    tls_cert: str = _setting(
+        "", "File with the certificate chain (PEM) that the fronts show. Together with tls_key it turns TLS on."
+    )
+    tls_key: str = _setting("", "File with the certificate's private key (PEM, without a passphrase).")
     cors_origins: tuple[str, ...] = _setting(
         (), "Origins that browsers may call from, for example https://app.example.com; * allows all."
     )
@@ -73,9 +84,15 @@ class Settings:
         64 * 1024, "Longest SQL text from an exposed role; parsing needs stack in proportion.", low=1024
     )
     subject_concurrency: int = _setting(250, "Requests that one subject may have under way at once.", low=1)
+    max_sessions: int = _setting(10_000, "Clients that may be connected over WebSocket and TCP at once.", low=1)
     statement_cache_size: int = _setting(256, "Prepared statements kept per connection to Postgres.", low=0)
     token_cache_size: int = _setting(100_000, "Verified tokens kept until they expire.", low=0)
     token_leeway_seconds: int = _setting(30, "Clock difference tolerated in exp, nbf and iat.", low=0)
+    login_timeout_seconds: int = _setting(15, "How long a client of the Postgres protocol may take to log in.", low=1)
+    expired_sessions_finish_transaction: bool = _setting(
+        True,
+        "Whether a session whose token has expired may finish the transaction that is open then; off ends it at once.",
+    )
     keep_alive_seconds: int = _setting(75, "How long an idle HTTP connection is kept open.", low=1)
     request_timeout_seconds: int = _setting(30, "How long a client may take to send one request.", low=1)
     shutdown_seconds: int = _setting(10, "How long requests under way may take to end when the gateway stops.", low=0)
@@ -101,7 +118,7 @@ class SettingDescription:
 def describe() -> Iterator[SettingDescription]:
     """The table's rows in order."""
     kinds = get_type_hints(Settings)
-    words = {int: "whole number", bool: "true or false", str: "text"}
+    words = {int: "whole number", NUMBER_OR_OFF: "whole number or off", bool: "true or false", str: "text"}
     for row in fields(Settings):
         default = "" if row.default is MISSING else row.default
         text = ", ".join(default) if isinstance(default, tuple) else str(default)
@@ -136,6 +153,8 @@ def load(
             if name not in known:
                 raise SettingInvalid(f"{source} sets {name!r}, which is no setting", hint="See `rowgate serve --help`.")
             values[name] = _convert(name, kinds[name], value, source, known[name].metadata["low"])
+    if values.get("port") == 0:
+        values.setdefault("tcp_port", 0)  # whoever wants no fixed port wants none at all
     return Settings(**values)
 
 
@@ -156,9 +175,11 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _convert(name: str, kind: Any, value: Any, source: str, low: int | None) -> Any:
+    if kind == NUMBER_OR_OFF and (value is False or (isinstance(value, str) and value.strip().lower() in OFF_WORDS)):
+        return None
     if kind is bool:
         converted: Any = _boolean(value)
-    elif kind is int:
+    elif kind is int or kind == NUMBER_OR_OFF:
         converted = _whole_number(value)
         if converted is not None and low is not None and converted < low:
             raise SettingInvalid(f"{source} sets {name} to {converted}", detail=f"the smallest value is {low}")
@@ -169,7 +190,8 @@ def _convert(name: str, kind: Any, value: Any, source: str, low: int | None) -> 
     else:
         converted = _words(value)
     if converted is None:
-        words = {bool: "true or false", int: "a whole number", str: "text", PAIRS: "name=text pairs"}
+        words: dict[Any, str] = {bool: "true or false", int: "a whole number", str: "text", PAIRS: "name=text pairs"}
+        words[NUMBER_OR_OFF] = "a whole number or off"
         expected = words.get(kind, "a list of texts")
         raise SettingInvalid(f"{source} sets {name} to a value of the wrong kind", detail=f"expected {expected}")
     return converted

@@ -55,13 +55,14 @@ class Stack:
         return self.process.wait(30)
 
 
-def start(data_dir: Path, *arguments: str) -> Stack:
-    """Starts ``rowgate dev`` on free ports and waits until it is ready."""
+def start(data_dir: Path, *arguments: str, **settings: str) -> Stack:
+    """Starts ``rowgate dev`` on free ports and waits until it is ready; ``settings`` are environment variables."""
     process = subprocess.Popen(
         [*ROWGATE, "dev", "--json", "--port", "0", "--data-dir", str(data_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=(data_dir.parent / f"{data_dir.name}.log").open("a"),
         text=True,
+        env={**os.environ, **settings},
     )
     line = process.stdout.readline() if process.stdout else ""
     if not line:

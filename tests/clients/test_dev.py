@@ -49,7 +49,7 @@ def psql(url: str, sql: str) -> str:
 
 
 def test_what_it_prints_works_as_pasted(data_dir: Path, tmp_path: Path) -> None:
-    port = reserve(3)
+    port = reserve(4)
     process = subprocess.Popen(
         [*ROWGATE, "dev", "--port", str(port), "--data-dir", str(data_dir), "--no-fsync"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "80"},
@@ -140,7 +140,7 @@ def run_dev(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_taken_port_is_said(data_dir: Path) -> None:
-    first = reserve(3)
+    first = reserve(4)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first))
         taken.listen()

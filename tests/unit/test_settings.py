@@ -75,3 +75,24 @@ def test_several_endpoints(tmp_path: Path) -> None:
     assert load(given).endpoints == (("ep-a", "postgresql://u:p=q@a/d"), ("ep-b", "postgresql://b"))
     with pytest.raises(SettingInvalid, match="endpoints"):
         load({"ROWGATE_ENDPOINTS": "nothing"})
+
+
+@pytest.mark.parametrize(("text", "port"), [("6000", 6000), ("0", 0), ("off", None), (" None ", None)])
+def test_a_port_can_be_off(text: str, port: int | None, tmp_path: Path) -> None:
+    assert load({"ROWGATE_TCP_PORT": text}).tcp_port == port
+    file = tmp_path / "rowgate.toml"
+    file.write_text("tcp_port = false\n")
+    assert load({}, file=file).tcp_port is None
+    assert load({}, file=file, overrides={"tcp_port": text}).tcp_port == port
+
+
+def test_whoever_takes_any_http_port_takes_any_tcp_port() -> None:
+    assert load({}).tcp_port == 5433
+    assert load({"ROWGATE_PORT": "0"}).tcp_port == 0
+    assert load({"ROWGATE_PORT": "0", "ROWGATE_TCP_PORT": "6000"}).tcp_port == 6000
+
+
+@pytest.mark.parametrize("wrong", ["on", "-1", "port", ""])
+def test_what_is_no_port(wrong: str) -> None:
+    with pytest.raises(SettingInvalid, match="tcp_port"):
+        load({"ROWGATE_TCP_PORT": wrong})

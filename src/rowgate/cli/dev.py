@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 
 from rowgate.cli.local import DEFAULT_DATA_DIR
-from rowgate.dev import GATEWAY_PORT, DevelopmentStack, Ports, Ready
+from rowgate.dev import GATEWAY_PORT, DevelopmentStack, Ports, Ready, Tls
 
 JAVASCRIPT = """\
 // npm install @neondatabase/serverless, save this as try.mjs, then: node try.mjs
@@ -34,6 +34,16 @@ curl -s {sql_url} \\
   -H 'Authorization: Bearer {token}' \\
   -d '{{"query": "select auth.user_id() as me"}}'"""
 
+PSQL = """\
+PGPASSWORD='{token}' \\
+  psql '{tcp_url}' -c 'select auth.user_id() as me'"""
+
+TRUST = """\
+  psql, libpq    ?sslmode=verify-full&sslrootcert={ca_file}
+  Node           NODE_EXTRA_CA_CERTS={ca_file}
+  Python, curl   SSL_CERT_FILE={ca_file}, curl --cacert
+  browsers       import that file as an authority; Chromium and Firefox: settings, certificates, authorities"""
+
 
 def dev(
     port: Annotated[
@@ -42,6 +52,22 @@ def dev(
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where the data is kept.", envvar="ROWGATE_DATA_DIR")
     ] = DEFAULT_DATA_DIR,
+    tcp_port: Annotated[
+        str | None,
+        typer.Option(
+            help="Port for clients of the Postgres protocol; 0: any free one; off: none. Default: 5433, or three after "
+            "--port.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Certificate chain (PEM) to show in place of the development authority's.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The certificate's private key (PEM).")] = None,
+    tls_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Further host name of the development certificate, such as *.db.localhost; repeatable."),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON once ready.")] = False,
     no_fsync: Annotated[
         bool, typer.Option("--no-fsync", help="Trade safety of the data for speed (for tests).")
@@ -54,10 +80,11 @@ def dev(
         rowgate dev --port 4444 --data-dir .rowgate
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    uvloop.run(_dev(data_dir, Ports(port), not no_fsync, json_output))
+    tls = Tls(tls_cert, tls_key, tuple(tls_name or ()))
+    uvloop.run(_dev(data_dir, Ports(port, tcp_port), tls, not no_fsync, json_output))
 
 
-async def _dev(data_dir: Path, ports: Ports, fsync: bool, json_output: bool) -> None:
+async def _dev(data_dir: Path, ports: Ports, tls: Tls, fsync: bool, json_output: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     console = Console(stderr=True, highlight=False)
@@ -70,7 +97,7 @@ async def _dev(data_dir: Path, ports: Ports, fsync: bool, json_output: bool) -> 
         starting = asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _interrupt, stop, starting)
-        stack = DevelopmentStack(data_dir, ports, fsync=fsync, progress=progress)
+        stack = DevelopmentStack(data_dir, ports, tls=tls, fsync=fsync, progress=progress)
         try:
             await stack.__aenter__()
         except asyncio.CancelledError:
@@ -111,10 +138,17 @@ def _show(ready: Ready) -> None:
         console.print(f"  {name:<14} {value}", markup=False)
     console.print("\n[bold]HTTP[/]")
     console.print(f"  {'sql':<14} {ready.sql_url}", markup=False)
+    console.print(f"  {'WebSocket':<14} {ready.ws_url}", markup=False)
     console.print(f"  {'JWKS':<14} {ready.jwks_url}", markup=False)
     console.print("\n[bold]Alice's token[/] (an hour; `rowgate token bob` makes one for Bob)")
     console.print(f"{ready.tokens['alice']}", markup=False)
     console.print("\n[bold]Try it with curl[/]")
     console.print(CURL.format(**values), markup=False)
+    if ready.tcp_url:
+        console.print("\n[bold]Try it with psql[/]")
+        console.print(PSQL.format(tcp_url=ready.tcp_url, token=ready.tokens["alice"]), markup=False)
+    if ready.ca_file:
+        console.print("\n[bold]Trust its certificate[/] (https and wss are served on the same port)")
+        console.print(TRUST.format(ca_file=ready.ca_file), markup=False)
     console.print("\n[bold]Try it with JavaScript[/]")
     console.print(JAVASCRIPT.format(**values), markup=False)

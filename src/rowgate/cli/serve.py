@@ -26,18 +26,25 @@ def _settings_help() -> str:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    tcp_port: Annotated[
+        str | None, typer.Option(help="Port for clients of the Postgres protocol; 0 takes any free one, off has none.")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM); turns TLS on.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="A rowgate.toml.", exists=True, dir_okay=False)
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one line of JSON once ready.")] = False,
 ) -> None:
-    """Serve POST /sql in front of a Postgres that was set up."""
-    settings = load(os.environ, file=settings_file, overrides={"host": host, "port": port})
+    """Serve POST /sql, WebSockets and clients of the Postgres protocol in front of a Postgres that was set up."""
+    given = {"host": host, "port": port, "tcp_port": tcp_port, "tls_cert": tls_cert, "tls_key": tls_key}
+    settings = load(os.environ, file=settings_file, overrides=given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvloop.run(_serve(settings, json_output))
 
 
-serve.__doc__ = f"""Serve POST /sql in front of a Postgres that `rowgate setup` has prepared.
+serve.__doc__ = f"""Serve POST /sql, WebSockets (/v2) and clients of the Postgres protocol (TCP), in front of a Postgres
+that `rowgate setup` has prepared.
 
 Example:
 
@@ -56,10 +63,26 @@ async def _serve(settings: Settings, json_output: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await gateway.start()
-    address = f"http://{settings.host}:{gateway.port}"
+    urls = _urls(settings, gateway)
     if json_output:
-        typer.echo(json.dumps({"sql_url": f"{address}/sql", "health_url": f"{address}/healthz"}))
+        typer.echo(json.dumps(urls))
     else:
-        typer.echo(f"Rowgate serves {address}/sql (Ctrl-C stops it)", err=True)
+        shown = [urls["sql_url"], urls["ws_url"], *([urls["tcp_url"]] if "tcp_url" in urls else [])]
+        typer.echo(f"Rowgate serves {', '.join(shown)} (Ctrl-C stops it)", err=True)
     await stop.wait()
     await gateway.stop()
+
+
+def _urls(settings: Settings, gateway: Gateway) -> dict[str, str]:
+    """Where it can be reached."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    secure = "s" if settings.tls_cert else ""
+    address = f"{host}:{gateway.port}"
+    urls = {
+        "sql_url": f"http{secure}://{address}/sql",
+        "health_url": f"http{secure}://{address}/healthz",
+        "ws_url": f"ws{secure}://{address}/v2",
+    }
+    if gateway.tcp_port is not None:
+        urls["tcp_url"] = f"postgresql://{host}:{gateway.tcp_port}"
+    return urls

@@ -15,7 +15,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
-    │                           ConcurrencyExceeded 429, StatementTimeout 400
+    │                           ConcurrencyExceeded 429, TooManySessions 503, StatementTimeout 400
     ├── DatabaseError           Postgres's own error, all its fields passed through     400
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
@@ -78,6 +78,7 @@ from rowgate.errors.service import (
     ResultTooLarge,
     ServerStarting,
     StatementTimeout,
+    TooManySessions,
 )
 from rowgate.errors.token import (
     KeySetUnavailable,
@@ -147,6 +148,7 @@ __all__ = [
     "TokenRoleRefused",
     "TokenSignatureInvalid",
     "TokenSubjectMissing",
+    "TooManySessions",
     "UnsupportedStatement",
     "UserUnknown",
     "catalogue",

@@ -61,6 +61,15 @@ class ConcurrencyExceeded(LimitExceeded):
     default_hint = "Wait for earlier requests to end, or raise subject_concurrency."
 
 
+class TooManySessions(LimitExceeded):
+    """As many clients as ``max_sessions`` are connected over WebSocket and TCP already."""
+
+    code = "too_many_sessions"
+    sqlstate = "53300"
+    retry_after = 1
+    default_hint = "Try again shortly; close connections that nobody uses, or raise max_sessions."
+
+
 class StatementTimeout(LimitExceeded):
     """The request took longer than ``statement_timeout_ms``; it was cancelled in Postgres and changed nothing."""
 

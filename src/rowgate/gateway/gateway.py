@@ -1,6 +1,8 @@
-"""The gateway: its endpoints and its HTTP front, started and stopped together."""
+"""The gateway: its endpoints and its fronts, started and stopped together."""
 
 from __future__ import annotations
+
+import asyncio
 
 from rowgate.errors import AuthenticationFailed, SettingInvalid
 from rowgate.gateway.connection_string import ConnectionString
@@ -10,6 +12,10 @@ from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.limits import SubjectLimits
 from rowgate.gateway.pipeline import Pipeline
 from rowgate.gateway.response import Response
+from rowgate.gateway.session_host import SessionHost
+from rowgate.gateway.sessions.entrance import Entrance
+from rowgate.gateway.tcp import TcpServer
+from rowgate.gateway.tls import TlsCertificates
 from rowgate.postgres.target import Target
 from rowgate.settings import Settings
 
@@ -20,11 +26,23 @@ class Gateway:
     """One gateway process. Make it inside a running event loop."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises SettingInvalid."""
+        certificates = TlsCertificates.of(settings)
         self._endpoints = _endpoints(settings)
         self._limits = SubjectLimits(settings.subject_concurrency)
         pipeline = Pipeline(settings, self._limits, self._locate)
-        self._http = HttpServer(settings, answer_sql=pipeline.answer, answer_health=self._answer_health)
+        self._entrance = Entrance(settings, self._limits, self._locate)
+        self._sessions = SessionHost(settings, self._entrance.serve)
+        self._http = HttpServer(
+            settings,
+            answer_sql=pipeline.answer,
+            answer_health=self._answer_health,
+            sessions=self._sessions,
+            certificates=certificates,
+        )
+        self._tcp = None if settings.tcp_port is None else TcpServer(settings, self._sessions, certificates)
         self.port = settings.port
+        self.tcp_port = settings.tcp_port
 
     async def start(self) -> None:
         """Connects to every endpoint and listens. Raises PortTaken, SetupIncomplete or ConnectFailed."""
@@ -32,13 +50,18 @@ class Gateway:
             for endpoint in self._endpoints.values():
                 await endpoint.start()
             self.port = await self._http.start()
+            if self._tcp is not None:
+                self.tcp_port = await self._tcp.start()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Lets requests under way end, then closes everything."""
-        await self._http.stop()
+        """Lets requests and sessions under way end, then closes everything."""
+        if self._tcp is not None:
+            self._tcp.stop()
+        self._entrance.stop()
+        await asyncio.gather(self._http.stop(), self._sessions.stop())
         for endpoint in self._endpoints.values():
             await endpoint.close()
 

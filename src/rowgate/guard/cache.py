@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
+from typing import Generic, TypeVar
 
 from rowgate.errors import SettingInvalid
+from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.guard.verdict import Refusal, Verdict
 
 _ENTRY_BYTES = 600
+_STATEMENT_BYTES = 300
 _NAME_BYTES = 64
 
+_D = TypeVar("_D", Verdict, tuple[SessionStatement, ...])
 
-class VerdictCache:
+
+class VerdictCache(Generic[_D]):
     """At most ``entries`` decisions that weigh at most ``max_bytes`` (estimated) together; 0 entries: no cache.
 
     Raises SettingInvalid for negative bounds.
@@ -32,10 +37,10 @@ class VerdictCache:
         self._max_entries = entries
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._decisions: OrderedDict[str, Verdict | Refusal] = OrderedDict()
+        self._decisions: OrderedDict[str, _D | Refusal] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, text: str) -> Verdict | Refusal | None:
+    def get(self, text: str) -> _D | Refusal | None:
         """What was decided about ``text``, or None."""
         with self._lock:
             decision = self._decisions.get(text)
@@ -43,7 +48,7 @@ class VerdictCache:
                 self._decisions.move_to_end(text)
             return decision
 
-    def put(self, text: str, decision: Verdict | Refusal) -> None:
+    def put(self, text: str, decision: _D | Refusal) -> None:
         """Keep a decision. One that alone weighs more than an eighth of the bound is not kept."""
         weight = weigh(text, decision)
         if weight > self._max_bytes // 8:
@@ -67,10 +72,23 @@ class VerdictCache:
         return self._bytes
 
 
-def weigh(text: str, decision: Verdict | Refusal) -> int:
-    """The estimated memory (bytes) of an entry: Python keeps up to four bytes for a character."""
-    weight = _ENTRY_BYTES + len(text) * (1 if text.isascii() else 4)
+def weigh(text: str, decision: Verdict | tuple[SessionStatement, ...] | Refusal) -> int:
+    """The estimated memory (bytes) of an entry."""
+    weight = _ENTRY_BYTES + _weigh_text(text)
     if isinstance(decision, Verdict):
-        for name in (*decision.tables, *decision.functions):
-            weight += _NAME_BYTES + len(name)
+        weight += _weigh_names(decision)
+    elif isinstance(decision, tuple):
+        for statement in decision:
+            weight += _STATEMENT_BYTES + _weigh_text(statement.text)
+            if statement.verdict is not None:
+                weight += _weigh_names(statement.verdict)
     return weight
+
+
+def _weigh_text(text: str) -> int:
+    """Python keeps up to four bytes for a character."""
+    return len(text) * (1 if text.isascii() else 4)
+
+
+def _weigh_names(verdict: Verdict) -> int:
+    return sum(_NAME_BYTES + len(name) for name in (*verdict.tables, *verdict.functions))

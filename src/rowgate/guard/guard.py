@@ -7,8 +7,9 @@ GRANT, row-level security and the signed identity hold without it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.cache import VerdictCache
@@ -16,10 +17,16 @@ from rowgate.guard.catalog import FunctionCatalog
 from rowgate.guard.functions import is_known_harmless
 from rowgate.guard.nodes import STATEMENTS
 from rowgate.guard.parser import DEFAULT_STATEMENT_BYTES, ParsedText, StatementParser, fingerprint_here, parse_here
+from rowgate.guard.sessions.functions import session_catalog
+from rowgate.guard.sessions.judge import judge_session
+from rowgate.guard.sessions.statement import SessionKind, SessionStatement
 from rowgate.guard.stack import BIG_STACK, INLINE_BYTES
 from rowgate.guard.statements import Profile, judge_statement
 from rowgate.guard.verdict import SYNTAX_ERROR, TOO_COMPLEX, Refusal, Verdict
 from rowgate.guard.walk import Walk
+
+Statements = tuple[SessionStatement, ...]
+_D = TypeVar("_D", Verdict, tuple[SessionStatement, ...])
 
 DEFAULT_CACHE_ENTRIES: Final = 4096
 DEFAULT_CACHE_BYTES: Final = 16 << 20
@@ -48,7 +55,10 @@ class Guard:
     one text (up to 1 MiB). Raises SettingInvalid for bounds out of range. Safe to use from several threads.
     """
 
-    __slots__ = ("_cache", "_catalog", "_get", "_parser", "profile")
+    __slots__ = (
+        *("_cache", "_catalog", "_get", "_get_session", "_parser", "_session_cache", "_session_catalog"),
+        "profile",
+    )
 
     def __init__(
         self,
@@ -61,9 +71,12 @@ class Guard:
     ) -> None:
         self.profile = profile
         self._catalog = catalog
+        self._session_catalog = session_catalog(catalog)
         self._parser = StatementParser(max_statement_bytes)
-        self._cache = VerdictCache(cache_size, cache_bytes)
+        self._cache = VerdictCache[Verdict](cache_size, cache_bytes)
+        self._session_cache = VerdictCache[Statements](cache_size, cache_bytes)
         self._get = self._cache.get
+        self._get_session = self._session_cache.get
 
     def check(self, sql: str) -> Verdict:
         """The verdict on one statement, or on an empty text.
@@ -75,44 +88,71 @@ class Guard:
         """
         decision = self._get(sql)
         if decision is None:
-            data = self._parser.encode(sql)
-            if len(data) <= INLINE_BYTES:
-                decision = self._decide(sql, data)
-            else:
-                decision = BIG_STACK.submit(self._decide, sql, data).result()
-        return _verdict_of(decision)
+            decision = self._decide_where_it_fits(sql, self._cache, self._judge)
+        return _outcome(decision)
 
     def submit(self, sql: str) -> Future[Verdict]:
         """As :meth:`check`, without waiting: verdict or StatementRefused come through the future.
 
         A text that is cached, small (up to 3 KiB) or refused before parsing is decided at once: the future is done.
         """
-        if self._get(sql) is None and len(sql) <= self._parser.max_statement_bytes:
-            try:
-                data = self._parser.encode(sql)
-            except StatementRefused as error:
-                return _failed(error)
-            if len(data) > INLINE_BYTES:
-                return BIG_STACK.submit(lambda: _verdict_of(self._decide(sql, data)))
+        return self._submit(sql, self._cache, self._judge)
+
+    def check_session(self, sql: str) -> Statements:
+        """The statements of a text of an interactive session, in order; none for an empty text.
+
+        Wider than :meth:`check`: see :class:`rowgate.guard.sessions.statement.SessionKind`. Raises StatementRefused as
+        that does, and with 22023 for the value of a setting; one refused statement refuses the whole text. What
+        holds a token is not cached.
+        """
+        decision = self._get_session(sql)
+        if decision is None:
+            decision = self._decide_where_it_fits(sql, self._session_cache, self._judge_session)
+        return _outcome(decision)
+
+    def submit_session(self, sql: str) -> Future[Statements]:
+        """As :meth:`check_session`, without waiting, by the rules of :meth:`submit`."""
+        return self._submit(sql, self._session_cache, self._judge_session)
+
+    def _submit(self, sql: str, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]) -> Future[_D]:
+        decision = cache.get(sql)
         try:
-            verdict = self.check(sql)
+            if decision is None:
+                data = self._parser.encode(sql)
+                if len(data) > INLINE_BYTES:
+                    return BIG_STACK.submit(lambda: _outcome(self._decide(sql, data, cache, judge)))
+                decision = self._decide(sql, data, cache, judge)
+            outcome = _outcome(decision)
         except StatementRefused as error:
             return _failed(error)
-        future: Future[Verdict] = Future()
-        future.set_result(verdict)
+        future: Future[_D] = Future()
+        future.set_result(outcome)
         return future
 
-    def _decide(self, sql: str, data: bytes) -> Verdict | Refusal:
+    def _decide_where_it_fits(
+        self, sql: str, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]
+    ) -> _D | Refusal:
+        data = self._parser.encode(sql)
+        if len(data) <= INLINE_BYTES:
+            return self._decide(sql, data, cache, judge)
+        return BIG_STACK.submit(self._decide, sql, data, cache, judge).result()
+
+    @staticmethod
+    def _decide(sql: str, data: bytes, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]) -> _D | Refusal:
         """Parse, judge and remember, on a stack that is big enough for ``data``."""
-        decision: Verdict | Refusal
+        decision: _D | Refusal
         try:
-            decision = self._judge(parse_here(data))
+            decision = judge(parse_here(data))
         except StatementRefused as error:
             decision = Refusal.of(error)
         except Exception:  # whatever it is, the statement does not go to Postgres
             return _UNDECIDED
-        self._cache.put(sql, decision)
+        if not _may_hold_a_token(sql, decision):
+            cache.put(sql, decision)
         return decision
+
+    def _judge_session(self, parsed: ParsedText) -> Statements:
+        return judge_session(parsed, self.profile, self._session_catalog)
 
     def _judge(self, parsed: ParsedText) -> Verdict:
         if not parsed.statements:
@@ -138,13 +178,20 @@ class Guard:
         )
 
 
-def _verdict_of(decision: Verdict | Refusal) -> Verdict:
-    if isinstance(decision, Verdict):
-        return decision
-    raise decision.error()
+def _outcome(decision: _D | Refusal) -> _D:
+    if isinstance(decision, Refusal):
+        raise decision.error()
+    return decision
 
 
-def _failed(error: StatementRefused) -> Future[Verdict]:
-    future: Future[Verdict] = Future()
+def _may_hold_a_token(sql: str, decision: Verdict | Statements | Refusal) -> bool:
+    """The cache lives long and tokens must not: any text with the name of the function that takes one stays out."""
+    if "jwt_session_init" in sql.lower():
+        return True
+    return isinstance(decision, tuple) and any(statement.kind is SessionKind.PRESENT_TOKEN for statement in decision)
+
+
+def _failed(error: StatementRefused) -> Future[Any]:
+    future: Future[Any] = Future()
     future.set_exception(error)
     return future

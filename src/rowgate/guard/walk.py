@@ -7,8 +7,9 @@ know it refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
@@ -35,11 +36,17 @@ _OPEN_VALUE_FUNCTIONS: Final = frozenset(
 
 _SAMPLING_METHODS: Final = frozenset({"system", "bernoulli"})
 
+Handler = Callable[[Any, str, Node, "int | None", Scope], Scope]
+"""A method of a walk: type, node, its byte offset and the names of table expressions; gives the names for its parts."""
+
 
 class Walk:
     """What one walk found: ``tables``, ``functions`` and whether the statement ``writes`` or locks rows."""
 
     __slots__ = ("_catalog", "_parsed", "_pending", "_profile", "functions", "tables", "writes")
+
+    handlers: ClassVar[Mapping[str, Handler]]
+    value_functions: ClassVar[frozenset[str]] = _OPEN_VALUE_FUNCTIONS
 
     def __init__(self, profile: Profile, catalog: FunctionCatalog, parsed: ParsedText) -> None:
         self._parsed = parsed
@@ -54,7 +61,7 @@ class Walk:
         """Judge a statement, ``{type: node}``. Raises StatementRefused at the first thing that is not open."""
         self._push(statement, None, _NO_NAMES)
         pending = self._pending
-        handlers = _HANDLERS
+        handlers = self.handlers
         while pending:
             kind, node, offset, scope = pending.pop()
             fields = NODES.get(kind)
@@ -82,6 +89,22 @@ class Walk:
                     ((child_kind, child_node),) = value.items()
                     pending.append((child_kind, child_node, offset, scope))
 
+    def judge_relation(self, node: Node, scope: Scope) -> Refusal | None:
+        """The refusal for a relation that is read; the names of ``scope`` are table expressions."""
+        return judge_relation(node)
+
+    def judge_function(self, parts: list[str], node: Node) -> Refusal | None:
+        """The refusal for the call ``node`` of the function ``parts``."""
+        return judge_function(parts, self._catalog)
+
+    def judge_type(self, parts: list[str]) -> Refusal | None:
+        """The refusal for the type ``parts``."""
+        return judge_type(parts)
+
+    def _judge(self, refusal: Refusal | None, offset: int | None) -> None:
+        if refusal is not None:
+            raise self._refused(refusal, offset)
+
     def _refused(self, refusal: Refusal, offset: int | None) -> StatementRefused:
         return refusal.at(self._parsed.position(offset)).error()
 
@@ -91,15 +114,14 @@ class Walk:
 
     def statement(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
         """Any of the five statements, on whatever level."""
-        refusal = judge_statement(kind, node, self._profile)
-        if refusal is not None:
-            raise self._refused(refusal, offset)
+        self._judge(judge_statement(kind, node, self._profile), offset)
         if kind == "SelectStmt":
             if "intoClause" in node:
                 raise self._refused(_SELECT_INTO, _offset_of(node["intoClause"].get("rel", {}), offset))
         else:
             self.writes = True
             target = node["relation"]
+            self._judge(judge_relation(target), _offset_of(target, offset))
             self.tables.add(_relation_name(target))  # a target is a table even where a table expression has its name
         clause = node.get("withClause")
         return scope if clause is None else self._with(clause, offset, scope)
@@ -125,18 +147,14 @@ class Walk:
         return scope
 
     def relation(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        refusal = judge_relation(node)
-        if refusal is not None:
-            raise self._refused(refusal, offset)
+        self._judge(self.judge_relation(node, scope), offset)
         if "schemaname" in node or node.get("relname") not in scope:
             self.tables.add(_relation_name(node))
         return scope
 
     def function(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
         parts = _parts(node["funcname"])
-        refusal = judge_function(parts, self._catalog)
-        if refusal is not None:
-            raise self._refused(refusal, offset)
+        self._judge(self.judge_function(parts, node), offset)
         # The grammar itself writes pg_catalog before the functions behind EXTRACT, TRIM and the like.
         self.functions.add(parts[-1] if parts[0] == "pg_catalog" else ".".join(parts))
         if parts[-1] == "nextval":
@@ -155,20 +173,16 @@ class Walk:
         for item in names:
             string = item.get("String")
             if string is not None:
-                refusal = judge_column(string.get("sval", ""), self._catalog)
-                if refusal is not None:
-                    raise self._refused(refusal, offset)
+                self._judge(judge_column(string.get("sval", ""), self._catalog), offset)
         return scope
 
     def type_name(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        refusal = judge_type(_parts(node.get("names", ())))
-        if refusal is not None:
-            raise self._refused(refusal, offset)
+        self._judge(self.judge_type(_parts(node.get("names", ()))), offset)
         return scope
 
     def value_function(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
         operation = str(node.get("op", ""))
-        if operation not in _OPEN_VALUE_FUNCTIONS:
+        if operation not in self.value_functions:
             name = operation.removeprefix("SVFOP_")
             raise self._refused(
                 Refusal(
@@ -198,9 +212,7 @@ class Walk:
         for name, what in _NAME_LISTS[kind]:
             parts = node.get(name)
             if parts is not None and len(parts) > 1:
-                refusal = judge_qualified_name(_parts(parts), what)
-                if refusal is not None:
-                    raise self._refused(refusal, offset)
+                self._judge(judge_qualified_name(_parts(parts), what), offset)
         return scope
 
 
@@ -212,27 +224,29 @@ _NAME_LISTS: Final = {
     "IndexElem": (("collation", "collation"), ("opclass", "operator class")),
 }
 
-_Handler = Callable[[Walk, str, Node, "int | None", Scope], Scope]
-
-_HANDLERS: Final[dict[str, _Handler]] = {
-    **dict.fromkeys(STATEMENTS, Walk.statement),
-    **dict.fromkeys(_NAME_LISTS, Walk.qualified_names),
-    "A_Indirection": Walk.indirection,
-    "ColumnRef": Walk.column,
-    "FuncCall": Walk.function,
-    "LockingClause": Walk.locking,
-    "RangeTableSample": Walk.sampling,
-    "RangeVar": Walk.relation,
-    "SQLValueFunction": Walk.value_function,
-    "TypeName": Walk.type_name,
-}
+Walk.handlers = MappingProxyType(
+    {
+        **dict.fromkeys(STATEMENTS, Walk.statement),
+        **dict.fromkeys(_NAME_LISTS, Walk.qualified_names),
+        "A_Indirection": Walk.indirection,
+        "ColumnRef": Walk.column,
+        "FuncCall": Walk.function,
+        "LockingClause": Walk.locking,
+        "RangeTableSample": Walk.sampling,
+        "RangeVar": Walk.relation,
+        "SQLValueFunction": Walk.value_function,
+        "TypeName": Walk.type_name,
+    }
+)
 
 _SELECT_INTO: Final = Refusal(
     "SELECT INTO is not available.", "It creates a table.", "Use INSERT INTO ... SELECT with an existing table."
 )
 
 _CURSOR: Final = Refusal(
-    "WHERE CURRENT OF is not available.", "There are no cursors here.", "Name the row by its primary key."
+    "WHERE CURRENT OF is not available.",
+    "It writes the row that a cursor stands on.",
+    "Name the row by its primary key.",
 )
 
 

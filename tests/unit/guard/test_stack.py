@@ -42,6 +42,10 @@ def run():
             outcome = guard.check(text).kind
         except StatementRefused as error:
             outcome = error.refused_sqlstate
+        try:
+            guard.check_session(text)
+        except StatementRefused:
+            pass
         print(name, len(text), outcome, flush=True)
 
 if stack:

@@ -1,8 +1,8 @@
 """One client's HTTP connection: bytes to requests, one answer at a time, in order.
 
 Parsing is httptools' (llhttp). What this adds are bounds: header bytes, body bytes, pipelined requests, and times,
-which the server's sweep watches. A client that goes away takes its running request with it. Never reads a body's
-meaning.
+which the server's sweep watches. A client that goes away takes its running request with it. With certificates a
+connection whose first byte is a TLS record gets TLS; a WebSocket is handed on. Never reads a body's meaning.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 import msgspec
 
-from rowgate.errors import BodyTooLarge, MalformedHeader, RowgateError
+from rowgate.errors import BodyTooLarge, MalformedHeader, RequestRefused, RowgateError
+from rowgate.gateway.byte_stream import is_loopback
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.response import Response, error_response
+from rowgate.gateway.tls import Application
+from rowgate.gateway.tls_transport import HANDSHAKE_RECORD, TlsTransport
+from rowgate.gateway.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from rowgate.gateway.http.server import HttpServer
@@ -45,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[tuple[HttpRequest | Response, bytes | None, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._is_new = server.certificates is not None
         self._writable = asyncio.Event()
         self._writable.set()
         self.since = server.now
@@ -81,12 +86,18 @@ class HttpConnection(asyncio.Protocol):
         if not self.receiving:
             self.receiving = True
             self.since = self._server.now
+        if self._is_new:
+            self._is_new = False
+            if data[0] == HANDSHAKE_RECORD:
+                self._begin_tls(data)
+                return
         if self._header_bytes >= 0:
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse_and_close(error_response(MalformedHeader("this path takes no Upgrade")))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
         if self._header_bytes > MOST_HEADER_BYTES:
@@ -126,6 +137,10 @@ class HttpConnection(asyncio.Protocol):
         encoding = self._headers.get(b"content-encoding", b"identity").lower()
         if encoding != b"identity":
             self._refusal = error_response(MalformedHeader("compressed request bodies are not supported"))
+        if self._server.certificates is not None and not self._is_private():
+            self._refusal = error_response(RequestRefused(
+                "this port speaks TLS: use https:// or wss://", hint="Plain HTTP is served to this machine alone."
+            ))  # fmt: skip
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._refusal is None:
             self._write(CONTINUE)
 
@@ -141,6 +156,8 @@ class HttpConnection(asyncio.Protocol):
         """The request is whole: it waits its turn."""
         self._header_bytes = 0
         self.receiving = False
+        if self._parser.should_upgrade():
+            return  # the parser stops behind it and says so
         origin = self._headers.get(b"origin")
         keep_alive = bool(self._parser.should_keep_alive()) and self._refusal is None
         if self._refusal is not None:
@@ -154,6 +171,54 @@ class HttpConnection(asyncio.Protocol):
             self._task = self._server.loop.create_task(self._serve())
         elif len(self._waiting) > MOST_PIPELINED:
             self._refuse_and_close(error_response(MalformedHeader("too many pipelined requests")))
+
+    # --- what is not HTTP -------------------------------------------------------------------------------------
+
+    def _begin_tls(self, data: bytes) -> None:
+        """TLS from the first byte on; what is decrypted comes back to ``data_received``."""
+        certificates, transport = self._server.certificates, self._transport
+        if certificates is None or transport is None:
+            return
+        context = certificates.context(Application.HTTP)
+        tls = TlsTransport(transport, self, context, self._server.buffer, self.data_received, self._tls_ready)
+        self._transport = tls
+        tls.feed(data)
+
+    def _tls_ready(self, problem: Exception | None) -> None:
+        self.receiving = False  # a client may open a connection long before it uses it
+        self.since = self._server.now
+        if problem is not None:
+            self.close()
+
+    def _is_private(self) -> bool:
+        transport = self._transport
+        return isinstance(transport, TlsTransport) or (
+            transport is not None and is_loopback(transport.get_extra_info("peername"))
+        )
+
+    def _upgrade(self, data: bytes) -> None:
+        """A request with Upgrade: a WebSocket leaves this server, with ``data`` that came behind the request."""
+        sessions, transport, headers = self._server.sessions, self._transport, self._headers
+        if sessions is None or self._parser.get_method() != b"GET" or headers[b"upgrade"].lower() != b"websocket":
+            self._refuse_and_close(error_response(MalformedHeader("no Upgrade but that to a WebSocket is served here")))
+            return
+        if self._refusal is not None or transport is None or self._task is not None or self._waiting:
+            self._refuse_and_close(self._refusal or error_response(MalformedHeader("a WebSocket needs its connection")))
+            return
+        full = sessions.refusal()
+        if full is not None:
+            self._refuse_and_close(error_response(full))
+            return
+        status, answer = self._server.handshake.answer(self._url, self._parser.get_http_version(), headers)
+        if status != 101:
+            body = error_response(MalformedHeader("no WebSocket can be opened", detail=answer.decode())).body
+            self._refuse_and_close(Response(status, body))
+            return
+        self._write(answer)
+        self._closing = True
+        self._server.forget(self)
+        self._parser = None  # nothing of this object stays behind
+        WebSocketStream(sessions, _host_name(headers.get(b"host", b""))).take_over(transport, data)
 
     # --- answering --------------------------------------------------------------------------------------------
 
@@ -216,3 +281,11 @@ class HttpConnection(asyncio.Protocol):
         """Closes at once."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _host_name(host: bytes) -> str | None:
+    """The name in a Host header, without its port (RFC 9110, section 7.2)."""
+    name = host.decode("latin-1").lower()
+    if name.startswith("["):
+        return name.partition("]")[0][1:] or None
+    return name.partition(":")[0] or None

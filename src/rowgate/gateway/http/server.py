@@ -1,4 +1,7 @@
-"""The HTTP server: listens, routes the few paths there are, watches slow clients, and stops without losing answers."""
+"""The HTTP server: listens, routes the few paths there are, watches slow clients, and stops without losing answers.
+
+WebSockets leave it for the sessions as soon as they are open.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateErr
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.message import AnswerWriter, HttpRequest
 from rowgate.gateway.response import Response, error_response
+from rowgate.gateway.session_host import READ_BYTES, SessionHost
+from rowgate.gateway.tls import TlsCertificates
+from rowgate.gateway.websocket import Handshake
 from rowgate.settings import Settings
 
 BACKLOG: Final = 2048
@@ -29,9 +35,20 @@ Answer = Callable[[HttpRequest], Awaitable[Response]]
 
 
 class HttpServer:
-    """Serves ``POST /sql`` by ``answer_sql`` and ``GET /healthz`` by ``answer_health``."""
+    """Serves ``POST /sql`` by ``answer_sql``, ``GET /healthz`` by ``answer_health``, WebSockets by ``sessions``.
 
-    def __init__(self, settings: Settings, *, answer_sql: Answer, answer_health: Answer) -> None:
+    With certificates it speaks TLS, and plain HTTP to this machine alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        answer_sql: Answer,
+        answer_health: Answer,
+        sessions: SessionHost | None = None,
+        certificates: TlsCertificates | None = None,
+    ) -> None:
         self._settings = settings
         self._answer_sql = answer_sql
         self._answer_health = answer_health
@@ -41,6 +58,10 @@ class HttpServer:
         self.connections: set[HttpConnection] = set()
         self.max_body_bytes = settings.max_body_bytes
         self.writer = AnswerWriter(settings.cors_origins)
+        self.sessions = sessions
+        self.certificates = certificates
+        self.handshake = Handshake(settings.cors_origins)
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self.stopping = False
         self._quiet = asyncio.Event()
         self.now = self.loop.time()
@@ -140,8 +161,11 @@ class HttpServer:
                     connection.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises PortTaken when the port is in use or the address is not of this machine."""
+def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
+    """A listening socket. Raises PortTaken when the port is in use or the address is not of this machine.
+
+    ``option`` is the one that sets the port, for the hint.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -151,7 +175,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as problem:
         listener.close()
         if problem.errno == errno.EADDRINUSE:
-            raise PortTaken(f"port {port} on {host} is taken by another program") from problem
+            hint = f"Stop the other program, or choose a port with {option} (0 takes any free one)."
+            raise PortTaken(f"port {port} on {host} is taken by another program", hint=hint) from problem
         raise PortTaken(f"cannot listen on {host}:{port}", detail=problem.strerror) from problem
     listener.setblocking(False)
     return listener

@@ -1,0 +1,158 @@
+"""Sessions over TCP: pgbench through Rowgate and through pgbouncer, and what idle sessions cost.
+
+Both poolers run in transaction mode with ten connections to the same Postgres, and pgbench sends both the same
+statement, which reads one row of a table without policies. Rowgate parses and judges every statement and puts the
+user's identity into every transaction; pgbouncer does neither.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+
+from bench.stack import TODOS, Stack
+from bench.wrk import Measurement
+
+CLIENTS = 16
+PGBOUNCER = "/usr/sbin/pgbouncer"
+IDLE = (0, 10, 100, 1000, 5000)
+SCHEMA = """
+create table if not exists plain (id bigint primary key, task text);
+insert into plain select i, 'task number ' || i from generate_series(1, 100000) i on conflict do nothing;
+grant select on plain to authenticated, {login};
+"""
+SCRIPT = f"\\set id random(1, {TODOS})\nselect id, task from plain where id = :id;\n"
+
+
+def prepare(stack: Stack) -> None:
+    """The table that both sides read."""
+    with psycopg.connect(stack.ready["superuser_url"], autocommit=True) as connection:
+        for statement in SCHEMA.format(login=stack.login).strip().split(";\n"):
+            connection.execute(statement.rstrip(";").encode())
+
+
+@contextmanager
+def pgbouncer(stack: Stack) -> Iterator[str]:
+    """The peer, listening; gives its connection string."""
+    host, database_port = stack.postgres
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="rowgate-pgbouncer-"))
+    folder.chmod(0o777)
+    settings = folder / "pgbouncer.ini"
+    users = folder / "users.txt"
+    users.write_text(f'"{stack.login}" "{stack.password}"\n')
+    settings.write_text(
+        f"[databases]\nneondb = host={host} port={database_port} dbname=neondb\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npool_mode = transaction\n"
+        f"auth_type = plain\nauth_file = {users}\ndefault_pool_size = 10\nmax_client_conn = 10000\n"
+        f"logfile = {folder / 'log'}\n"
+    )
+    arguments = [PGBOUNCER, "-q", str(settings)]
+    if os.geteuid() == 0:
+        arguments[1:1] = ["-u", Path(host).owner()]  # who may use the server's socket
+    process = subprocess.Popen(arguments)
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"postgresql://{stack.login}:{stack.password}@127.0.0.1:{port}/neondb"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def rowgate_url(stack: Stack, user: int = 0) -> str:
+    """Rowgate's TCP front without TLS, as pgbouncer is used."""
+    port = urlsplit(stack.ready["tcp_url"]).port
+    return f"postgresql://authenticated:{stack.tokens[user]}@127.0.0.1:{port}/neondb?sslmode=disable"
+
+
+def measure_pgbench(url: str, mode: str, seconds: int) -> Measurement:
+    """pgbench through ``url``."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, log = Path(folder) / "script.sql", Path(folder) / "log"
+        script.write_text(SCRIPT)
+        done = subprocess.run(
+            ["pgbench", "-n", "-M", mode, "-c", str(CLIENTS), "-j", "1", "-T", str(seconds), "-f", str(script),
+             "-l", "--sampling-rate=0.2", f"--log-prefix={log}", url],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        times = sorted(int(line.split()[2]) for part in Path(folder).glob("log.*") for line in part.open())
+    rate = re.search(r"tps = ([0-9.]+)", done.stdout)
+    if rate is None or not times:
+        raise SystemExit("pgbench failed: " + done.stderr)
+    return Measurement(float(rate[1]), times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, 0)
+
+
+def measure_sessions(stack: Stack, seconds: int, rounds: int) -> dict[str, dict[str, list[Measurement]]]:
+    """Both modes, both sides, all rounds."""
+    prepare(stack)
+    samples: dict[str, dict[str, list[Measurement]]] = {}
+    with pgbouncer(stack) as peer:
+        for mode in ("simple", "extended"):
+            sides = samples[f"session, {mode}"] = {"pgbouncer": [], "rowgate": []}
+            for _ in range(rounds):
+                sides["pgbouncer"].append(measure_pgbench(peer, mode, seconds))
+                sides["rowgate"].append(measure_pgbench(rowgate_url(stack), mode, seconds))
+    return samples
+
+
+def log_in(url: str) -> socket.socket:
+    """A session that does nothing, with as little of a client as there can be."""
+    parts = urlsplit(url)
+    client = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    body = struct.pack(">HH", 3, 0) + b"user\0authenticated\0database\0neondb\0\0"
+    password = (parts.password or "").encode() + b"\0"
+    client.sendall(struct.pack(">i", len(body) + 4) + body + b"p" + struct.pack(">i", len(password) + 4) + password)
+    received = b""
+    while not received.endswith(b"Z\0\0\0\x05I"):
+        data = client.recv(65536)
+        if not data:
+            raise SystemExit(f"no login: {received!r}")
+        received += data
+    return client
+
+
+def measure_idle(stack: Stack, seconds: int) -> list[tuple[int, float, Measurement]]:
+    """For each number of idle sessions: what one of them takes in kB, and how the busy ones fare."""
+    prepare(stack)
+    gateway = psutil.Process(stack.process_id)
+    found: list[tuple[int, float, Measurement]] = []
+    idle: list[socket.socket] = []
+    start = gateway.memory_info().rss
+    try:
+        for wanted in IDLE:
+            idle += [log_in(rowgate_url(stack, number % len(stack.tokens))) for number in range(wanted - len(idle))]
+            each = (gateway.memory_info().rss - start) / 1000 / max(wanted, 1) if wanted else 0.0
+            found.append((wanted, each, measure_pgbench(rowgate_url(stack), "simple", seconds)))
+    finally:
+        for client in idle:
+            client.close()
+    return found
+
+
+def idle_table(found: list[tuple[int, float, Measurement]]) -> str:
+    """A table for people."""
+    lines = ["| idle sessions | kB each | busy: requests/s | p50 ms | p99 ms |", "|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {count:,} | {each:.1f} | {busy.rate:,.0f} | {busy.median:.2f} | {busy.percentile_99:.2f} |"
+        for count, each, busy in found
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Sessions: one client that speaks the Postgres protocol, over whatever front it came through."""

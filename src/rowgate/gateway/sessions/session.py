@@ -1,0 +1,431 @@
+"""One session of an exposed role: reads the client's requests, holds a backend from the first to the end of each
+transaction, and ends with the client, with the token, or with the gateway.
+
+While no transaction is open the session holds nothing but its own few values, so thousands of idle ones share a
+handful of backends. No statement runs before the verified identity is in its transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rowgate.errors import (
+    ConnectionLost,
+    DatabaseError,
+    InternalFault,
+    MalformedParameter,
+    RowgateError,
+    SetupIncomplete,
+    TokenExpired,
+)
+from rowgate.gateway.database import Database
+from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.sessions.backend import Backend
+from rowgate.gateway.sessions.conversation import Conversation, error_of, several_statements
+from rowgate.gateway.sessions.outflow import Outflow
+from rowgate.gateway.sessions.relay import Relay, Slot
+from rowgate.gateway.sessions.state import SessionState
+from rowgate.gateway.sessions.stream import ClientStream
+from rowgate.guard.sessions.statement import SessionKind, SessionSetting, SessionStatement
+from rowgate.identity.principal import Principal
+from rowgate.pgwire import messages
+from rowgate.pgwire.server import answers, requests
+from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
+from rowgate.postgres.session_context import SessionIdentity
+from rowgate.settings import Settings
+
+IDLE: Final = 0x49
+IN_TRANSACTION: Final = 0x54
+LONG_TEXT: Final = 2048
+# The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
+EXPIRY_MARGIN_SECONDS: Final = 1.0
+
+
+STOPPED: Final = DatabaseError(
+    {"S": "FATAL", "V": "FATAL", "C": "57P01", "M": "terminating connection because the gateway is stopping"}
+)
+
+
+class SessionOver(Exception):
+    """The session ends; the client has gone or been told."""
+
+
+class Session:
+    """Serves one client after its authentication, as ``role`` of ``database``."""
+
+    def __init__(
+        self,
+        stream: ClientStream,
+        protocol: ConnectionProtocol,
+        database: Database,
+        role: str,
+        principal: Principal | None,
+        chosen: tuple[SessionSetting, ...],
+        *,
+        limits: SubjectLimits,
+        settings: Settings,
+        parameters: Mapping[str, str],
+        keeps_backend: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._protocol = protocol
+        self._database = database
+        self._role = role
+        self._principal = principal
+        self._limits = limits
+        self._keeps_backend = keeps_backend
+        self._end_at_once = not settings.expired_sessions_finish_transaction
+        self._outflow = Outflow(stream)
+        self._state = SessionState()
+        self._state.settings.begin(chosen, parameters)
+        self._conversation = Conversation(
+            self._state, settings.statement_timeout_ms, self._session_identity, self._outflow.write
+        )
+        self._backend: Backend | None = None
+        self._relay = self._new_relay()
+        self._waiting: deque[requests.Request] = deque()
+        self._skipping = False
+        self._copying = False
+        self._over = False
+        self._stopping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._admitted: str | None = None
+
+    # --- the life of a session --------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the client is told of its session at the start."""
+        return self._state.settings.told
+
+    async def cancel(self) -> None:
+        """A cancel request with this session's key: ends what runs now."""
+        backend = self._backend
+        if backend is not None and not self._relay.is_settled:
+            backend.was_cancelled = True  # a cancel that comes late must not hit whoever has the connection next
+            await self._database.cancel(backend.connection)
+
+    async def run(self, first: Iterable[requests.Request]) -> None:
+        """Serves until the client leaves or the session must end; ``first`` came ahead of the login's end."""
+        self._waiting.extend(first)
+        self._stream.gone.add_done_callback(self._client_gone)
+        self._watch_expiry()
+        try:
+            while True:
+                await self._serve(await self._next())
+                await self._outflow.drain()
+        except SessionOver:
+            return
+        except RowgateError as problem:
+            self._say_goodbye(problem)
+        finally:
+            self._stream.gone.remove_done_callback(self._client_gone)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._let_go()
+
+    def stop(self) -> None:
+        """Ends the session as soon as no transaction is open."""
+        self._stopping = True
+        if self._backend is None or self._backend.is_free:
+            self.end(STOPPED)
+
+    def end(self, problem: RowgateError) -> None:
+        """Ends the session from outside: the client reads ``problem`` as FATAL."""
+        if self._over:
+            return
+        self._over = True
+        self._say_goodbye(problem)
+        if self._backend is not None:
+            self._backend.wake(SessionOver())
+
+    def _say_goodbye(self, problem: RowgateError) -> None:
+        self._outflow.write(answers.error_response(answers.error_fields_of(problem, "FATAL")))
+        self._stream.close()
+
+    def _client_gone(self, gone: asyncio.Future[None]) -> None:
+        if self._backend is not None:
+            self._backend.wake(SessionOver())
+
+    def _watch_expiry(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._principal is not None:
+            delay = max(self._principal.expires_at - EXPIRY_MARGIN_SECONDS - time.time(), 0.0)
+            self._timer = asyncio.get_running_loop().call_later(min(delay, 86_400.0), self._expire)
+
+    def _expire(self) -> None:
+        if not self._has_expired():
+            self._watch_expiry()
+        elif self._end_at_once or self._backend is None or self._backend.is_free:
+            self.end(TokenExpired("the session's token has expired", hint="Connect again with a fresh token."))
+        else:
+            self._timer = asyncio.get_running_loop().call_later(0.05, self._expire)
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    async def _next(self) -> requests.Request:
+        while not self._waiting:
+            data = await self._stream.read()
+            if not data or self._over:
+                raise SessionOver
+            self._waiting.extend(self._protocol.receive(data))
+        if self._stopping and self._backend is None:
+            self.end(STOPPED)
+        if self._over:
+            raise SessionOver
+        return self._waiting.popleft()
+
+    async def _serve(self, request: requests.Request) -> None:
+        if isinstance(request, requests.Terminate):
+            raise SessionOver
+        if isinstance(request, requests.Sync):
+            await self._sync()
+        elif isinstance(request, requests.Query):
+            await self._query(request)
+        elif isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
+            await self._copy(request)
+        elif self._skipping or self._relay.failed:
+            return
+        elif isinstance(request, requests.Flush):
+            if self._backend is not None:
+                self._backend.add_raw(messages.FLUSH)
+                self._backend.flush()
+        elif isinstance(request, requests.FunctionCall):
+            self._refuse(error_of(DatabaseError(
+                {"S": "ERROR", "V": "ERROR", "C": "0A000", "M": "function calls by the protocol are not supported"}
+            )))  # fmt: skip
+            await self._sync()
+        else:
+            try:
+                await self._extended(request)
+            except RowgateError as problem:
+                self._refuse_or_end(problem)
+
+    async def _extended(self, request: requests.Request) -> None:
+        conversation = self._conversation
+        if isinstance(request, requests.Parse):
+            statement = await self._one_statement(request.sql)
+            conversation.define(await self._hold(), request, statement)
+        elif isinstance(request, requests.Bind):
+            definition = conversation.definition(request.statement)
+            await self._present_token(definition.statement, request)
+            conversation.bind(await self._hold(), request, status=self._relay.status)
+        elif isinstance(request, requests.Describe):
+            conversation.describe(await self._hold(), request)
+        elif isinstance(request, requests.Execute):
+            statement = conversation.execute(await self._hold(), request)
+            if statement is not None and statement.kind is SessionKind.COPY_FROM:
+                (await self._hold()).flush()
+        elif isinstance(request, requests.Close):
+            conversation.close(await self._hold(), request)
+
+    async def _sync(self) -> None:
+        self._skipping = False
+        backend = self._backend
+        if backend is None:
+            self._outflow.write(answers.ready_for_query(IDLE))
+            return
+        await self._finish(backend)
+
+    async def _finish(self, backend: Backend, *, visible: bool = True) -> None:
+        backend.sync(visible=visible)
+        await backend.settle()
+        await self._outflow.drain()
+        if not self._copying:
+            self._end_of_exchange(backend)
+
+    def _end_of_exchange(self, backend: Backend) -> None:
+        if self._relay.status != IDLE:
+            return
+        self._state.portals.clear()
+        if self._keeps_backend and not self._relay.tainted and not backend.was_cancelled:
+            self._settle_settings(backend)
+            backend.forget_context()
+        else:
+            self._let_go()
+
+    async def _query(self, request: requests.Query) -> None:
+        """A simple query: one or more statements, one implicit transaction (PostgreSQL 18, section 54.2.2)."""
+        if self._skipping or self._relay.failed:
+            return
+        try:
+            statements = await self._judge(request.sql)
+            for statement in statements:
+                await self._present_token(statement, None)
+            if not statements and self._backend is None:
+                self._outflow.write(answers.EMPTY_QUERY_RESPONSE + answers.ready_for_query(IDLE))
+                return
+            backend = await self._hold()
+            await self._run_statements(backend, statements)
+        except RowgateError as problem:
+            self._refuse_or_end(problem)
+            self._skipping = False
+            if self._backend is None:
+                self._outflow.write(answers.ready_for_query(IDLE))
+                return
+            backend = self._backend
+        await self._finish(backend)
+
+    async def _run_statements(self, backend: Backend, statements: tuple[SessionStatement, ...]) -> None:
+        if not statements:
+            self._outflow.write(answers.EMPTY_QUERY_RESPONSE)
+        for statement in statements:
+            if self._relay.failed:
+                return
+            self._conversation.run_simple(backend, statement, status=self._relay.status)
+            if statement.kind is SessionKind.COPY_FROM:
+                backend.add_raw(messages.FLUSH)
+                backend.flush()
+                await backend.settle_one(lambda: self._copying or self._relay.is_settled or self._relay.failed)
+                while self._copying:
+                    await self._copy_step(await self._next())
+                await backend.settle_one(lambda: self._relay.is_settled or self._relay.failed)
+
+    # --- COPY FROM STDIN --------------------------------------------------------------------------------------
+
+    async def _copy_step(self, request: requests.Request) -> None:
+        if isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
+            await self._copy(request)
+        elif isinstance(request, requests.Terminate):
+            raise SessionOver
+        # Everything else is ignored while data is due, as Postgres does with Flush and Sync.
+
+    async def _copy(self, request: requests.CopyData | requests.CopyDone | requests.CopyFail) -> None:
+        backend = self._backend
+        if not self._copying or backend is None:
+            return  # what comes after an error is left unread (PostgreSQL 18, section 54.2.6)
+        backend.add_raw(request.encode())
+        if not isinstance(request, requests.CopyData):
+            self._copying = False
+            backend.add_raw(messages.FLUSH)
+        backend.flush()
+
+    def _copy_began(self, swallowed: int) -> None:
+        self._copying = True
+        if self._backend is not None:
+            self._backend.copy_began(swallowed)
+
+    # --- judging ----------------------------------------------------------------------------------------------
+
+    async def _judge(self, sql: bytes) -> tuple[SessionStatement, ...]:
+        try:
+            text = sql.decode()
+        except UnicodeDecodeError as problem:
+            raise MalformedParameter("The statement is not UTF-8.") from problem
+        guard = self._database.guard
+        if len(text) < LONG_TEXT:
+            return guard.check_session(text)
+        return await asyncio.wrap_future(guard.submit_session(text))
+
+    async def _one_statement(self, sql: bytes) -> SessionStatement | None:
+        statements = await self._judge(sql)
+        if len(statements) > 1:
+            raise several_statements()
+        return statements[0] if statements else None
+
+    async def _present_token(self, statement: SessionStatement | None, bind: requests.Bind | None) -> None:
+        """A fresh token in a live session: verified like the first, and for the same role."""
+        if statement is None or statement.kind is not SessionKind.PRESENT_TOKEN:
+            return
+        token = statement.token
+        if bind is not None and statement.token_parameter is not None:
+            value = bind.parameter(statement.token_parameter)
+            token = None if value is None else value.decode("ascii", "replace")
+        self._principal = await self._database.identify(self._role, token or "")
+        if self._backend is not None:
+            self._backend.has_identity = False
+        self._watch_expiry()
+
+    def _has_expired(self) -> bool:
+        return self._principal is not None and time.time() + EXPIRY_MARGIN_SECONDS >= self._principal.expires_at
+
+    def _session_identity(self) -> SessionIdentity | None:
+        if self._principal is None:
+            return None
+        if self._has_expired():
+            raise TokenExpired("the session's token has expired", hint="Connect again with a fresh token.")
+        return self._database.session_identity(self._principal, self._role)
+
+    # --- the backend ------------------------------------------------------------------------------------------
+
+    async def _hold(self) -> Backend:
+        if self._backend is not None:
+            return self._backend
+        subject = None if self._principal is None else self._principal.subject
+        if subject is not None:
+            self._limits.admit(subject)
+        self._admitted = subject
+        try:
+            pool = self._database.pool(self._role)
+            connection = pool.take() or await pool.acquire()
+        except BaseException:
+            self._leave()
+            raise
+        if self._stream.gone.done():
+            pool.release(connection)
+            self._leave()
+            raise SessionOver
+        self._relay = self._new_relay()
+        self._backend = Backend(pool, connection, self._relay, self._outflow)
+        return self._backend
+
+    def _let_go(self) -> None:
+        backend, self._backend = self._backend, None
+        self._copying = False
+        if backend is not None:
+            self._settle_settings(backend)
+            backend.discard_after = backend.discard_after or self._keeps_backend
+            backend.give_back()
+            self._leave()
+
+    def _settle_settings(self, backend: Backend) -> None:
+        """What the transaction that has ended means for the session's settings."""
+        if backend.is_free and not self._relay.erred:
+            self._state.settings.committed()
+        else:
+            self._conversation.take_back()
+        self._relay.erred = False
+
+    def _leave(self) -> None:
+        if self._admitted is not None:
+            self._limits.leave(self._admitted)
+            self._admitted = None
+
+    def _new_relay(self) -> Relay:
+        return Relay(self._outflow.write, on_copy_in=self._copy_began, on_error=self._tell_error)
+
+    def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
+        self._copying = False
+        if slot is not None and slot.is_context and error.database_sqlstate.startswith("28"):
+            if self._backend is not None:
+                self._backend.connection.identities.doubt()
+            problem = SetupIncomplete(
+                "the database did not take the gateway's signed identity",
+                detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",
+            )
+            self._outflow.write(error_of(problem))
+            return
+        fields = dict(error.fields)
+        if slot is not None and slot.offset and fields.get("P", "").isdigit():
+            fields["P"] = str(int(fields["P"]) + slot.offset)
+        self._outflow.write(answers.error_response(fields))
+
+    def _refuse_or_end(self, problem: RowgateError) -> None:
+        if isinstance(problem, ConnectionLost | InternalFault | TokenExpired):
+            raise problem
+        self._refuse(error_of(problem))
+
+    def _refuse(self, error: bytes) -> None:
+        """Until Sync nothing more is done, and an open transaction fails as after any error."""
+        backend = self._backend
+        if backend is None:
+            self._outflow.write(error)
+            self._skipping = True
+        elif not self._relay.failed:
+            self._conversation.refuse(backend, error)
+            self._skipping = True

@@ -1,0 +1,1 @@
+"""What interactive sessions may ask beyond queries: transactions, settings, cursors, COPY, structural catalogs."""
