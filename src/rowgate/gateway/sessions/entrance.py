@@ -25,7 +25,7 @@ from rowgate.gateway.sessions.session import Session
 from rowgate.gateway.sessions.stream import ClientStream
 from rowgate.identity.principal import Principal
 from rowgate.pgwire.server import answers, requests
-from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
+from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event, Violation
 from rowgate.postgres.opening import Login
 from rowgate.settings import Settings
 
@@ -98,7 +98,7 @@ class _Visit:
         self._entrance = entrance
         self._stream = stream
         self._protocol = ConnectionProtocol(max_message_bytes=entrance.settings.max_body_bytes)
-        self._events: deque[requests.Request] = deque()
+        self._events: deque[Event] = deque()
         self._deadline: asyncio.Timeout | None = None
 
     async def run(self) -> None:
@@ -127,8 +127,7 @@ class _Visit:
             if isinstance(event, requests.SslRequest):
                 await self._answer_tls()
             elif isinstance(event, requests.GssEncRequest):
-                self._stream.write(answers.TLS_REFUSED)
-                self._protocol.tls_answered()
+                self._stream.write(self._protocol.decline_encryption())
             elif isinstance(event, requests.CancelRequest):
                 await self._entrance.cancels.cancel(event.process_id, event.key)
                 return None
@@ -137,12 +136,11 @@ class _Visit:
 
     async def _answer_tls(self) -> None:
         if not self._stream.can_start_tls:
-            self._stream.write(answers.TLS_REFUSED)
-            self._protocol.tls_answered()
+            self._stream.write(self._protocol.decline_encryption())
             return
-        self._stream.write(answers.TLS_ACCEPTED)
+        self._stream.write(self._protocol.accept_tls())
         await self._stream.start_tls()
-        self._protocol.tls_answered()
+        self._protocol.tls_established()
 
     async def _next(self) -> requests.Request:
         while not self._events:
@@ -150,7 +148,10 @@ class _Visit:
             if not data:
                 raise ConnectionError("the client has gone")
             self._events.extend(self._protocol.receive(data))
-        return self._events.popleft()
+        event = self._events.popleft()
+        if isinstance(event, Violation):
+            raise event.error
+        return event
 
     async def _database(self, endpoint: Endpoint, login: LoginRequest) -> Database | None:
         """The database, or None where it has not been set up for Rowgate: then only passwords can help."""

@@ -34,7 +34,7 @@ from rowgate.guard.sessions.statement import SessionKind, SessionSetting, Sessio
 from rowgate.identity.principal import Principal
 from rowgate.pgwire import messages
 from rowgate.pgwire.server import answers, requests
-from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
+from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event, Violation
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.settings import Settings
 
@@ -87,7 +87,7 @@ class Session:
         )
         self._backend: Backend | None = None
         self._relay = self._new_relay()
-        self._waiting: deque[requests.Request] = deque()
+        self._waiting: deque[Event] = deque()
         self._skipping = False
         self._copying = False
         self._over = False
@@ -109,7 +109,7 @@ class Session:
             backend.was_cancelled = True  # a cancel that comes late must not hit whoever has the connection next
             await self._database.cancel(backend.connection)
 
-    async def run(self, first: Iterable[requests.Request]) -> None:
+    async def run(self, first: Iterable[Event]) -> None:
         """Serves until the client leaves or the session must end; ``first`` came ahead of the login's end."""
         self._waiting.extend(first)
         self._stream.gone.add_done_callback(self._client_gone)
@@ -178,7 +178,10 @@ class Session:
             self.end(STOPPED)
         if self._over:
             raise SessionOver
-        return self._waiting.popleft()
+        event = self._waiting.popleft()
+        if isinstance(event, Violation):
+            raise event.error
+        return event
 
     async def _serve(self, request: requests.Request) -> None:
         if isinstance(request, requests.Terminate):

@@ -1,1 +1,1 @@
-"""The server side of the Postgres protocol: what a client sends, what it is answered, and in which order."""
+"""The server side of the Postgres protocol 3.0/3.2: what a client sends, what it is answered, and in which order."""

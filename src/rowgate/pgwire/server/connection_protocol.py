@@ -1,180 +1,378 @@
-"""The order of things on one client's connection: what may come when, as a table. Bytes in, requests out.
+"""One client's connection, from its first byte to its last: bytes in, requests out, in the order that may be.
 
-Everything that the table does not name is refused and ends the connection. Lengths are judged as soon as they are
-there, before memory is taken. What a client sends ahead of its login's end is held back, unread and bounded. This
-module never answers: its caller does.
+The rules are in ``state_table``; this module cuts the bytes, applies the tables and remembers the state. Nothing is
+allocated on the word of a length field: type and length are judged as soon as they are there, and only bytes that came
+are kept. It never does I/O, never verifies anything and never answers on its own: the caller's steps return the bytes.
+
+A front is a loop: ``for request in protocol.receive(data)``: serve it, and report what came of it. Requests are handed
+out as soon as they are complete, so some may be out before an earlier one has failed or has begun a COPY. The steps
+that change what those mean take them back (``unserved``), judge them again, and return those that are still to be
+served: nobody else has to know the rules.
+
+Source: PostgreSQL 18, section 54.2, "Message Flow".
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from rowgate.errors import ProtocolViolation
-from rowgate.pgwire.server.requests import (
-    DECODERS,
-    CancelRequest,
-    GssEncRequest,
-    Request,
-    SslRequest,
-    StartupMessage,
-    decode,
-    decode_startup,
+import msgspec
+
+from rowgate.errors import InternalFault, ProtocolViolation, RowgateError
+from rowgate.pgwire.server import answers, requests
+from rowgate.pgwire.server.decoding import DECODERS, KIND_OF, decode_message, decode_packet, packet_kind
+from rowgate.pgwire.server.requests import Request
+from rowgate.pgwire.server.state_table import (
+    BEFORE_STARTUP,
+    KIND_NAMES,
+    MESSAGES,
+    OUTCOMES,
+    REWOUND,
+    Action,
+    Cell,
+    Kind,
+    Outcome,
+    State,
 )
-from rowgate.pgwire.stream import MessageStream
 
-LONGEST_STARTUP: Final = 10_000
-"""Bytes of a startup packet, as in Postgres (MAX_STARTUP_PACKET_LENGTH)."""
-LONGEST_PASSWORD: Final = 64 * 1024
-MOST_HELD_BACK: Final = 1024 * 1024
-TLS_CLIENT_HELLO: Final = 0x16
-PASSWORD: Final = ord("p")
-_LENGTH = Struct(">i").unpack_from
+MAX_STARTUP_BYTES: Final = 10_000
+"""The longest startup packet without its length: MAX_STARTUP_PACKET_LENGTH of Postgres."""
+MAX_SMALL_MESSAGE_BYTES: Final = 10_000 - 4
+"""The longest body of a message that only names something: PQ_SMALL_MESSAGE_LIMIT of Postgres."""
+MAX_PASSWORD_BYTES: Final = 65_536
+MAX_MESSAGE_BYTES: Final = 20_000_000
+MAX_HELD_BYTES: Final = 1_048_576
+"""What may be sent ahead of the end of the authentication: a driver's first query, not a bulk load."""
 
-
-class State(Enum):
-    """Where a connection stands."""
-
-    STARTUP = "startup"
-    """The first packet, or the next after an encryption request, is due."""
-    NEGOTIATING = "negotiating"
-    """An encryption request was made; nothing may come before its answer."""
-    LOGIN = "login"
-    """The startup message has come; the only message that is read is a password."""
-    AUTHENTICATING = "authenticating"
-    """The password has come; whatever else comes is held back."""
-    READY = "ready"
-    """The login has succeeded."""
-    CLOSED = "closed"
-    """Nothing may come any more."""
-
-
-READ: Final[dict[State, frozenset[int]]] = {
-    State.LOGIN: frozenset({PASSWORD}),
-    State.AUTHENTICATING: frozenset(),
-    State.READY: frozenset(DECODERS) - {PASSWORD},
-    State.STARTUP: frozenset(),
-    State.NEGOTIATING: frozenset(),
-    State.CLOSED: frozenset(),
+_LARGE: Final = frozenset({Kind.QUERY, Kind.PARSE, Kind.BIND, Kind.FUNCTION_CALL, Kind.COPY_DATA})
+_TLS_CLIENT_HELLO: Final = 0x16  # the type of a TLS record that holds a handshake (RFC 8446 section 5.1)
+_ROWS: Final[Mapping[State, Mapping[int, Cell]]] = {
+    state: {int(kind): cell for kind, cell in row.items()} for state, row in MESSAGES.items()
 }
-"""Messages with a type byte that are read in each state. The others are refused, or held back during the login."""
+"""The table under plain numbers, since a type byte comes as one."""
+_LENGTH = Struct(">i").unpack_from
+_CODE = Struct(">I").unpack_from
+_HEADER = Struct(">Bi").unpack_from
+_HEADER_BYTES = 5
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """The client broke the protocol: the last event there is. ``refuse(event.error)`` makes the answer."""
+
+    message: str
+    detail: str | None = None
+    hint: str | None = None
+
+    @property
+    def error(self) -> ProtocolViolation:
+        """The same as an error."""
+        return ProtocolViolation(self.message, detail=self.detail, hint=self.hint)
+
+
+Event = Request | Violation
+"""What ``receive`` gives: the client's requests in order, and at most one Violation as the end."""
 
 
 class ConnectionProtocol:
-    """One client's connection. After a ProtocolViolation it is closed.
+    """The server's side of one connection.
 
-    ``max_message_bytes`` bounds each message after the login.
+    The methods named after steps raise InternalFault where the step does not belong (a defect of the caller), and
+    ProtocolViolation once the client has broken the protocol, even if the caller has not come to that event yet.
     """
 
-    def __init__(self, *, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
-        self._buffer = bytearray()
-        self._stream: MessageStream | None = None
-        self._requests_seen: set[type] = set()
-        self._password_seen = False
-        self.state = State.STARTUP
+    __slots__ = ("_limits", "_max_held", "_mute", "_needed", "_partial", "_row", "_state", "_violation")
 
-    def receive(self, data: bytes) -> list[Request]:
-        """The requests that are complete with ``data``. Raises ProtocolViolation."""
-        try:
-            if self.state is State.READY:
-                return self._read(data)
-            return self._before_ready(data)
-        except ProtocolViolation:
-            self.state = State.CLOSED
-            raise
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_password_bytes: int = MAX_PASSWORD_BYTES,
+        max_held_bytes: int = MAX_HELD_BYTES,
+    ) -> None:
+        """``max_message_bytes`` and ``max_password_bytes`` are the longest bodies that are accepted.
 
-    def tls_answered(self) -> None:
-        """The encryption request has been answered, and TLS stands where the answer was yes."""
-        if self.state is not State.NEGOTIATING:
-            raise ProtocolViolation("no encryption request is open")
-        self.state = State.STARTUP
+        ``max_held_bytes`` bounds what is held back while the caller authenticates. It is for a caller that goes on
+        reading then; one that does not is never near it.
+        """
+        self._limits = _limits(max_message_bytes, max_password_bytes)
+        self._max_held = max_held_bytes
+        self._partial = bytearray()
+        self._needed = 0  # how long the partial message must be before anything more can be said about it
+        self._violation: Violation | None = None
+        self._mute = False
+        self._state = State.AWAITING_STARTUP
+        self._row = _ROWS[self._state]
 
-    def authenticated(self) -> list[Request]:
-        """The login has succeeded; gives what was held back. Raises ProtocolViolation."""
-        self.state = State.READY
-        self._stream = MessageStream(self._max_message_bytes)
-        held, self._buffer = bytes(self._buffer), bytearray()
-        return self.receive(held)
+    @property
+    def state(self) -> State:
+        """Where the connection stands, for logs; after the last request that was handed out."""
+        return self._state
+
+    @property
+    def pending(self) -> int:
+        """How many bytes are kept: of an incomplete message, or held back."""
+        return len(self._partial)
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take the next bytes, cut anywhere, and return what is complete now. Never raises.
+
+        Once the connection is closed, bytes are forgotten. After TlsClientHello, the whole chunk belongs to TLS.
+        """
+        if self._state is State.CLOSED:
+            return []
+        if not self._partial:
+            return self._cut(data)
+        # A bytearray grows by a share of its size, so a long message costs linear time in any chunking.
+        self._partial += data
+        if len(self._partial) < self._needed:
+            return []
+        return self._cut(bytes(self._partial))
+
+    # --- what the caller reports -----------------------------------------------------------------------------------
+
+    def accept_tls(self) -> bytes:
+        """SSLRequest is answered with yes: the byte to send, after which the TLS handshake begins (section 54.2.10).
+
+        Raises ProtocolViolation when bytes have come before this answer: they would be taken for what TLS protects
+        (CVE-2021-23214). Begin no handshake then.
+        """
+        return answers.TLS_ACCEPTED if self._step(Outcome.TLS_ACCEPTED) else b""
+
+    def decline_encryption(self) -> bytes:
+        """SSLRequest or GSSENCRequest is answered with no: the byte to send (sections 54.2.10 and 54.2.11).
+
+        Raises ProtocolViolation when bytes have come before this answer.
+        """
+        return answers.ENCRYPTION_DECLINED if self._step(Outcome.ENCRYPTION_DECLINED) else b""
+
+    def tls_established(self) -> None:
+        """The TLS handshake is done; what comes from now on has come through TLS. Raises ProtocolViolation."""
+        self._step(Outcome.TLS_ESTABLISHED)
+
+    def authenticated(self) -> list[Event]:
+        """The caller is sure who the client is; returns what was held back.
+
+        It may also be said without any password, where none is needed. Raises ProtocolViolation.
+        """
+        return self._cut(bytes(self._partial)) if self._step(Outcome.AUTHENTICATED) else []
 
     def hand_over(self) -> bytes:
-        """The login has succeeded, and somebody else reads from now on; gives what was held back."""
-        self.state = State.CLOSED
-        held, self._buffer = bytes(self._buffer), bytearray()
+        """The client is authenticated and somebody else reads from now on; returns the bytes that were held back.
+
+        Raises ProtocolViolation.
+        """
+        held = bytes(self._partial)
+        self._step(Outcome.HANDED_OVER)
+        self._partial = bytearray()
+        self._mute = True
         return held
 
-    # --- inside -----------------------------------------------------------------------------------------------
+    def error_in_extended(self, unserved: Iterable[Event] = ()) -> list[Event]:
+        """A request of an extended query has failed: everything up to Sync is skipped (section 54.2.3).
 
-    def _before_ready(self, data: bytes) -> list[Request]:
-        if self.state in (State.NEGOTIATING, State.CLOSED):
-            if data:
-                # Bytes ahead of TLS would be taken for bytes inside it (CVE-2021-23214).
-                raise ProtocolViolation("received unencrypted data after an encryption request")
+        ``unserved`` are the events that were handed out after that request; returns those still to be served.
+        """
+        return self._rewind(Outcome.ERROR_IN_EXTENDED, unserved)
+
+    def enter_copy_in(self, unserved: Iterable[Event] = (), *, extended: bool) -> list[Event]:
+        """A COPY FROM STDIN reads data from now on (section 54.2.6); ``extended`` if an Execute has begun it.
+
+        ``unserved`` are the events that were handed out after that request; returns those still to be served. The end
+        comes with CopyDone or CopyFail. CopyData that comes while no COPY reads is to be dropped by the caller.
+        """
+        return self._rewind(Outcome.COPY_IN_BEGAN_EXTENDED if extended else Outcome.COPY_IN_BEGAN, unserved)
+
+    def leave_copy_in(self, unserved: Iterable[Event] = ()) -> list[Event]:
+        """The COPY of a simple query has failed before its data ended; as for ``enter_copy_in``.
+
+        For the COPY of an extended query it is ``error_in_extended``.
+        """
+        return self._rewind(Outcome.COPY_IN_FAILED, unserved)
+
+    def refuse(self, error: RowgateError) -> bytes:
+        """End the connection: the ErrorResponse to send before it is closed, of severity FATAL.
+
+        Empty where the client would not read one: inside a TLS handshake, after a CancelRequest, when it has left, and
+        the second time.
+        """
+        mute = self._mute or self._state is State.TLS_HANDSHAKE
+        self._mute = True
+        self._enter(State.CLOSED)
+        self._partial = bytearray()
+        return b"" if mute else answers.error_response(answers.error_fields_of(error, "FATAL"))
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _cut(self, source: bytes) -> list[Event]:
+        """Cut the requests that are complete from ``source``, which is all there is, and keep the rest."""
+        events: list[Event] = []
+        position, total = 0, len(source)
+        self._needed = 0
+        try:
+            while position < total and self._state is not State.CLOSED:
+                take = self._take_packet if self._state in BEFORE_STARTUP else self._take_message
+                end = take(source, position, events)
+                if end == position:
+                    break
+                position = end
+        except ProtocolViolation as error:
+            events.append(self._broken(error))
+        # A new one, because a cleared bytearray may keep the memory of the longest message ever seen.
+        self._partial = bytearray() if self._state is State.CLOSED else bytearray(source[position:])
+        return events
+
+    def _take_message(self, source: bytes, position: int, events: list[Event]) -> int:
+        """Take one message with a type byte; return where it ends, or ``position`` if it is not complete."""
+        available = len(source) - position
+        if available < _HEADER_BYTES:
+            self._needed = _HEADER_BYTES
+            return position
+        kind, length = _HEADER(source, position)
+        cell = self._row.get(kind)
+        if cell is None:
+            raise self._misplaced(kind)
+        if not 4 <= length <= self._limits[kind]:
+            raise _out_of_bounds(KIND_NAMES[kind], 4, self._limits[kind], length)
+        if cell.action is Action.HOLD:
+            if available > self._max_held:
+                raise ProtocolViolation(
+                    "Too much was sent before the authentication ended.",
+                    detail=f"Expected at most {self._max_held} bytes.",
+                )
+            self._needed = self._max_held + 1
+            return position
+        end: int = position + 1 + length
+        if end > len(source):
+            self._needed = end - position
+            return position
+        if cell.action is Action.DELIVER:
+            events.append(decode_message(kind, source[position + _HEADER_BYTES : end]))
+        self._apply(cell)
+        return end
+
+    def _take_packet(self, source: bytes, position: int, events: list[Event]) -> int:
+        """Take one packet without a type byte; return where it ends, or ``position`` if it is not complete."""
+        if not self._row:
+            raise ProtocolViolation(
+                "Bytes came where only TLS, or the answer to the request for it, belongs.",
+                detail=f"The state of the connection is {self._state.name}.",
+                hint="Wait for the answer to SSLRequest or GSSENCRequest before you send anything.",
+            )
+        if Kind.TLS_CLIENT_HELLO in self._row and source[position] == _TLS_CLIENT_HELLO:
+            events.append(requests.TlsClientHello())
+            self._apply(self._row[Kind.TLS_CLIENT_HELLO])
+            return len(source)
+        available = len(source) - position
+        self._needed = 4 if available < 4 else 8
+        if available < 4:
+            return position
+        (length,) = _LENGTH(source, position)
+        if not 8 <= length <= 4 + MAX_STARTUP_BYTES:
+            raise _out_of_bounds("startup packet", 8, 4 + MAX_STARTUP_BYTES, length)
+        if available < 8:
+            return position
+        kind = packet_kind(_CODE(source, position + 4)[0])
+        cell = self._row.get(kind)
+        if cell is None:
+            raise self._misplaced(kind)
+        if length > available:
+            self._needed = length
+            return position
+        end: int = position + length
+        events.append(decode_packet(kind, source[position + 4 : end]))
+        self._apply(cell)
+        return end
+
+    def _step(self, outcome: Outcome) -> bool:
+        """Do a step of the caller; False if it is too late for it, because the client has left."""
+        if self._violation is not None:
+            raise self._violation.error
+        if self._state is State.CLOSED:
+            return False
+        state = OUTCOMES.get((self._state, outcome))
+        if state is None:
+            raise _misused(outcome, self._state)
+        self._enter(state)
+        return True
+
+    def _rewind(self, outcome: Outcome, unserved: Iterable[Event]) -> list[Event]:
+        """Do a step that belongs before ``unserved``, and judge these again from there."""
+        again = list(unserved)
+        if not again:
+            self._step(outcome)
             return []
-        self._buffer += data
-        found: list[Request] = []
-        while True:
-            request = self._startup() if self.state is State.STARTUP else self._login()
-            if request is None:
-                break
-            found.append(request)
-        if len(self._buffer) > MOST_HELD_BACK:
-            raise ProtocolViolation("too much was sent before the login", detail=f"At most {MOST_HELD_BACK} bytes.")
-        return found
+        if self._state is State.CLOSED and not isinstance(again[-1], Violation | requests.Terminate):
+            return []  # it was the caller that closed it
+        if self._state in BEFORE_STARTUP or self._state in (State.AWAITING_PASSWORD, State.AUTHENTICATING):
+            raise _misused(outcome, self._state)
+        self._mute = False
+        self._enter(REWOUND[outcome])
+        kept: list[Event] = []
+        try:
+            for event in again:
+                if isinstance(event, Violation):
+                    kept.append(event)
+                    self._enter(State.CLOSED)
+                else:
+                    kind = KIND_OF[type(event)]
+                    cell = self._row.get(kind)
+                    if cell is None:
+                        raise self._misplaced(kind)
+                    if cell.action is Action.DELIVER:
+                        kept.append(event)
+                    self._apply(cell)
+                if self._state is State.CLOSED:
+                    break
+        except ProtocolViolation as error:
+            kept.append(self._broken(error))
+        if self._state is State.CLOSED:
+            self._partial = bytearray()
+        return kept
 
-    def _startup(self) -> Request | None:
-        if self._buffer[:1] == bytes((TLS_CLIENT_HELLO,)):
-            raise ProtocolViolation("TLS begins where a startup packet was expected")
-        if len(self._buffer) < 4:
-            return None
-        (length,) = _LENGTH(self._buffer)
-        if not 8 <= length <= LONGEST_STARTUP:
-            raise ProtocolViolation("invalid length of startup packet", detail=f"Got {length} bytes.")
-        if len(self._buffer) < length:
-            return None
-        request = decode_startup(bytes(self._buffer[4:length]))
-        del self._buffer[:length]
-        self._enter(request)
-        return request
+    def _apply(self, cell: Cell) -> None:
+        if cell.next_state is not self._state:
+            self._enter(cell.next_state)
+            self._mute = cell.next_state is State.CLOSED  # it was the client that ended it
 
-    def _enter(self, request: SslRequest | GssEncRequest | CancelRequest | StartupMessage) -> None:
-        if isinstance(request, StartupMessage):
-            self.state = State.LOGIN
-        elif isinstance(request, CancelRequest):
-            self.state = State.CLOSED
-            self._buffer.clear()
-        elif type(request) in self._requests_seen:
-            raise ProtocolViolation("the same encryption was asked for twice")
-        else:
-            self._requests_seen.add(type(request))
-            self.state = State.NEGOTIATING
-            if self._buffer:
-                raise ProtocolViolation("received unencrypted data after an encryption request")
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._row = _ROWS[state]
 
-    def _login(self) -> Request | None:
-        """The password, if it is what comes next. Everything else waits for the login's end."""
-        if self.state is not State.LOGIN or len(self._buffer) < 5 or self._buffer[0] not in READ[self.state]:
-            return None
-        (length,) = _LENGTH(self._buffer, 1)
-        if not 4 <= length <= LONGEST_PASSWORD:
-            raise ProtocolViolation("invalid length of a password message", detail=f"Got {length} bytes.")
-        if len(self._buffer) < length + 1:
-            return None
-        request = decode(PASSWORD, bytes(self._buffer[5 : length + 1]))
-        del self._buffer[: length + 1]
-        self._password_seen = True
-        self.state = State.AUTHENTICATING
-        return request
+    def _broken(self, error: ProtocolViolation) -> Violation:
+        self._mute = self._state is State.TLS_HANDSHAKE
+        self._enter(State.CLOSED)
+        self._violation = Violation(error.message, error.detail, error.hint)
+        return self._violation
 
-    def _read(self, data: bytes) -> list[Request]:
-        found: list[Request] = []
-        stream = self._stream
-        for kind, body in stream.feed(data) if stream is not None else ():
-            if kind in READ[State.READY]:
-                found.append(decode(kind, body))
-            elif kind == PASSWORD and not self._password_seen:
-                self._password_seen = True  # drivers send it ahead, also where none is asked for
-            else:
-                raise ProtocolViolation(f"invalid frontend message type {kind}")
-        return found
+    def _misplaced(self, kind: int) -> ProtocolViolation:
+        name = KIND_NAMES.get(kind)
+        expected = ", ".join([KIND_NAMES[known] for known in self._row])
+        return ProtocolViolation(
+            f"A {name} came where it does not belong." if name else "A message of an unknown type came.",
+            detail=f"Expected {expected or 'nothing'}, got {name or f'type byte 0x{kind:02x}'}; "
+            f"the state of the connection is {self._state.name}.",
+        )
+
+
+@lru_cache(maxsize=16)
+def _limits(max_message_bytes: int, max_password_bytes: int) -> Mapping[int, int]:
+    """The greatest length of each kind, itself included; one table for all connections, since idle ones are many."""
+    small = min(MAX_SMALL_MESSAGE_BYTES, max_message_bytes)
+    limits = {int(kind): 4 + (max_message_bytes if kind in _LARGE else small) for kind in DECODERS}
+    limits[Kind.PASSWORD] = 4 + max_password_bytes
+    return limits
+
+
+def _out_of_bounds(what: str, least: int, most: int, length: int) -> ProtocolViolation:
+    return ProtocolViolation(
+        f"The length of a {what} is out of bounds.", detail=f"Expected a length from {least} to {most}, got {length}."
+    )
+
+
+def _misused(outcome: Outcome, state: State) -> InternalFault:
+    return InternalFault(
+        "A connection was told of a step that does not belong.", detail=f"{outcome.name} came in state {state.name}."
+    )
