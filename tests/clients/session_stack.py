@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,7 @@ class Wire:
     def __init__(self, sessions: Sessions) -> None:
         self.socket = socket.create_connection((sessions.host, sessions.port), timeout=DEADLINE)
         self.stream = MessageStream(1 << 24)
+        self.unread: deque[tuple[bytes, bytes]] = deque()
 
     def __enter__(self) -> "Wire":
         return self
@@ -93,17 +95,23 @@ class Wire:
         except ConnectionError:
             return
 
-    def messages(self) -> list[tuple[bytes, bytes]]:
-        """All that comes until the end, or until ReadyForQuery."""
+    def receive(self) -> bool:
+        """Takes what comes next; False at the end."""
+        try:
+            data = self.socket.recv(65536)
+        except ConnectionError:
+            return False
+        self.unread += [(bytes((kind,)), body) for kind, body in self.stream.feed(data)]
+        return bool(data)
+
+    def messages(self, *, until: bytes = b"Z") -> list[tuple[bytes, bytes]]:
+        """All that comes up to a message of the kind ``until`` (ReadyForQuery), or to the end."""
         found: list[tuple[bytes, bytes]] = []
-        while not found or found[-1][0] != b"Z":
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionError:
-                break
-            if not data:
-                break
-            found += [(bytes((kind,)), body) for kind, body in self.stream.feed(data)]
+        while not found or found[-1][0] != until:
+            while not self.unread:
+                if not self.receive():
+                    return found
+            found.append(self.unread.popleft())
         return found
 
     def refusal(self) -> dict[str, str]:

@@ -65,10 +65,7 @@ def test_several_syncs_in_one_write(wire: Wire) -> None:
 
 def test_flush_gives_what_is_ready(wire: Wire) -> None:
     wire.send(messages.parse(b"s", b"select $1::int") + messages.describe_statement(b"s") + FLUSH)
-    seen = b""
-    while len(seen) < 3:
-        seen += b"".join(bytes((kind,)) for kind, _ in wire.stream.feed(wire.socket.recv(65536)))
-    assert seen == b"1tT"
+    assert [kind for kind, _ in wire.messages(until=b"T")] == [b"1", b"t", b"T"]
     wire.send(messages.bind(b"", b"s", [b"7"]) + messages.execute(b"") + SYNC)
     assert rows(wire) == [[b"7"]]
 
@@ -132,10 +129,7 @@ def test_copy_by_the_extended_protocol(wire: Wire) -> None:
     wire.send(
         messages.parse(b"", b"copy plain from stdin") + messages.bind(b"", b"", ()) + messages.execute(b"") + SYNC
     )
-    seen = b""
-    while len(seen) < 3:
-        seen += b"".join(bytes((kind,)) for kind, _ in wire.stream.feed(wire.socket.recv(65536)))
-    assert seen == b"12G"
+    assert [kind for kind, _ in wire.messages(until=b"G")] == [b"1", b"2", b"G"]
     wire.send(messages.raw(b"d", b"1\tone\n") + messages.raw(b"d", b"2\ttwo\n") + messages.raw(b"c", b"") + SYNC)
     assert kinds(wire) == b"CZ"
     wire.send(run(b"copy (select count(*) from plain) to stdout") + SYNC)
@@ -146,8 +140,7 @@ def test_copy_by_the_extended_protocol(wire: Wire) -> None:
 
 def test_copy_that_the_client_gives_up(wire: Wire) -> None:
     wire.send(messages.query(b"copy plain from stdin; select 1"))
-    while b"G" not in [bytes((kind,)) for kind, _ in wire.stream.feed(wire.socket.recv(65536))]:
-        pass
+    assert wire.messages(until=b"G")[-1][0] == b"G"
     wire.send(messages.raw(b"d", b"1\tone\n") + messages.copy_fail(b"enough"))
     assert wire.refusal()["C"] == "57014"
     wire.send(messages.query(b"select count(*) from plain"))
