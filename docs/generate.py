@@ -1,4 +1,4 @@
-"""Renders the pages of the reference that come from code: settings, errors, commands.
+"""Renders the pages of the reference that come from code: settings, errors, commands, identity providers.
 
 ``python -m docs.generate`` writes them, ``--check`` says which are out of date and writes nothing. What only a person
 can say stands in ``errors.toml`` and ``settings.toml`` beside this file; an entry that is missing, or is about nothing,
@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,6 +22,8 @@ from typer.models import OptionInfo
 
 from rowgate.cli.main import app
 from rowgate.errors import ConfigurationError, RowgateError, catalogue
+from rowgate.identity.catalogue import CATALOGUE, Preset
+from rowgate.identity.claim_rules import ORGANIZATION, Condition, Reading
 from rowgate.settings import SettingDescription, Settings, describe
 
 HERE = Path(__file__).parent
@@ -57,6 +59,23 @@ set-up, usage); 3 done in part: somebody with more rights must do the rest. Erro
 
 Commands that need a running `rowgate dev` find it by its data folder: `.rowgate` in the current folder, or what
 `--data-dir` or `ROWGATE_DATA_DIR` says. `rowgate --version` prints the version."""
+
+
+PROVIDERS_INTRO = """\
+`rowgate provider add URL` recognises these providers from the URL of their key set, their issuer or their discovery
+document, and fills in what stands below. Where a provider runs at a domain of your own and its discovery document does
+not show what it is, add `--preset KIND`. `rowgate provider catalogue` prints this list.
+
+Audience: **required** means that the keys sign for people who have nothing to do with you, so that the provider is
+refused without it; **recommended** that other applications of your own share the keys; **none** that the tokens carry
+no audience as a rule.
+
+Any other provider works too: with a discovery document by its issuer URL; with a key set alone by its URL and
+`--issuer`; without either by `--jwks-file` or `--pem-file` and `--issuer`, whose keys are then kept in the registry.
+The claim that names the user is `sub` unless `--user-claim` says otherwise, and `--require CLAIM=VALUE` asks for more.
+
+Whatever claim names the user, `auth.user_id()` returns it, and it is the `sub` of `auth.session()`. A role that a
+token names is never the role of the database."""
 
 
 class NotesIncomplete(Exception):
@@ -183,6 +202,58 @@ def _meaning(info: Any, default: object) -> str:
     return text.replace("|", "\\|")
 
 
+def providers_page() -> str:
+    """The page of identity providers: one row of the catalogue each."""
+    table = ["| provider | kind | audience |", "|---|---|---|"]
+    table += [f"| [{one.label}](#{_slug(one.label)}) | `{one.kind}` | {one.audience} |" for one in CATALOGUE]
+    return _page([NOTICE, "# Identity providers", PROVIDERS_INTRO, "\n".join(table), *map(_provider, CATALOGUE)])
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _provider(preset: Preset) -> str:
+    rules = preset.rules
+    rows = [
+        ("kind", f"`{preset.kind}`"),
+        ("key set", f"`{preset.key_set}`"),
+        ("issuer", _listed(preset.issuers, " or ")),
+        ("algorithms", ", ".join(preset.algorithms) or "those of its keys and its discovery document"),
+        ("audience", preset.audience + (f"; by itself {_listed(preset.audiences)}" if preset.audiences else "")),
+        ("where to find it", preset.audience_hint),
+        ("to be given", "; ".join(f"`{one.option}`: {one.meaning} ({one.where})" for one in preset.inputs)),
+        ("user", f"`{rules.user}`"),
+        ("client (`--client-id`)", _listed(rules.client_claims)),
+        ("organization", _readings(rules.organization)),
+        ("role in it", _readings(rules.organization_role)),
+        ("roles", _readings(rules.roles)),
+        ("permissions", _readings(rules.permissions)),
+        ("must hold", _conditions(rules.required)),
+        ("refused with", _conditions(rules.denied)),
+        ("role `anonymous` alone with", _conditions(rules.anonymous)),
+    ]
+    table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows if value)]
+    note = f"\n\n{preset.note}" if preset.note else ""
+    return f"## {preset.label}\n\n" + "\n".join(table) + f"{note}\n\n[Documentation]({preset.documentation})"
+
+
+def _listed(texts: Iterable[str], between: str = ", ") -> str:
+    return between.join(f"`{text}`" for text in texts)
+
+
+def _readings(readings: Iterable[Reading]) -> str:
+    return _listed(dict.fromkeys(".".join(one.path).replace(ORGANIZATION, "ORGANIZATION") for one in readings))
+
+
+def _conditions(conditions: Iterable[Condition]) -> str:
+    return "; ".join(f"`{'.'.join(one.path)}` {_listed(map(_value, one.values), ' or ')}" for one in conditions)
+
+
+def _value(value: str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def pages() -> dict[Path, str]:
     """Path and text of every page that is rendered. Raises NotesIncomplete."""
     folder = HERE / "reference"
@@ -190,6 +261,7 @@ def pages() -> dict[Path, str]:
         folder / "settings.md": settings_page(),
         folder / "errors.md": errors_page(),
         folder / "cli.md": commands_page(),
+        folder / "providers.md": providers_page(),
     }
 
 

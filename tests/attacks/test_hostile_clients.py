@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from rowgate.pgwire import messages
-from tests.clients.session_stack import SCHEMA, Sessions, Wire
-from tests.clients.stack import start
+from tests.clients.session_stack import Sessions, Wire, running_sessions
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 DEADLINE = 10
@@ -18,13 +17,8 @@ DEADLINE = 10
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    running = start(tmp_path_factory.mktemp("hostile") / "data", "--no-fsync")
-    try:
-        for statement in SCHEMA:
-            assert running.owner(statement).status_code == 200, statement
-        yield Sessions(running)
-    finally:
-        assert running.stop() == 0
+    with running_sessions(tmp_path_factory.mktemp("sessions")) as running:
+        yield running
 
 
 def serves(sessions: Sessions) -> None:

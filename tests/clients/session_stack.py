@@ -4,7 +4,10 @@ import json
 import socket
 import subprocess
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +16,7 @@ import httpx
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.stream import MessageStream
-from tests.clients.stack import HERE, Stack
+from tests.clients.stack import HERE, Stack, start
 
 DEADLINE = 10
 
@@ -73,6 +76,18 @@ class Sessions:
         assert done.returncode == 0, done.stderr
         seen: dict[str, Any] = json.loads(done.stdout)
         return seen
+
+
+@contextmanager
+def running_sessions(folder: Path, *more: str, **settings: str) -> Iterator[Sessions]:
+    """A stack of one's own with the tables of ``SCHEMA`` and what ``more`` makes; ``settings`` are its environment."""
+    running = start(folder / "data", "--no-fsync", **settings)
+    try:
+        for statement in (*SCHEMA, *more):
+            assert running.owner(statement).status_code == 200, statement
+        yield Sessions(running)
+    finally:
+        assert running.stop() == 0
 
 
 class Wire:

@@ -11,19 +11,13 @@ import pytest
 from sqlalchemy import MetaData, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.clients.session_stack import SCHEMA, Sessions
-from tests.clients.stack import start
+from tests.clients.session_stack import Sessions, running_sessions
 
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    running = start(tmp_path_factory.mktemp("sessions") / "data", "--no-fsync")
-    try:
-        for statement in SCHEMA:
-            assert running.owner(statement).status_code == 200, statement
-        yield Sessions(running)
-    finally:
-        assert running.stop() == 0
+    with running_sessions(tmp_path_factory.mktemp("sessions")) as running:
+        yield running
 
 
 def like_pg(seen: dict[str, Any]) -> None:

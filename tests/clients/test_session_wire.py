@@ -6,21 +6,17 @@ import pytest
 
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import data_row
-from tests.clients.session_stack import SCHEMA, Sessions, Wire
-from tests.clients.stack import start
+from tests.clients.session_stack import Sessions, Wire, running_sessions
 
 SYNC, FLUSH = messages.SYNC, messages.FLUSH
 
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    running = start(tmp_path_factory.mktemp("wire") / "data", "--no-fsync")
-    try:
-        for statement in [*SCHEMA, "grant select, insert, delete on plain to authenticated"]:
-            assert running.owner(statement).status_code == 200, statement
-        yield Sessions(running)
-    finally:
-        assert running.stop() == 0
+    with running_sessions(
+        tmp_path_factory.mktemp("sessions"), "grant select, insert, delete on plain to authenticated"
+    ) as running:
+        yield running
 
 
 @pytest.fixture

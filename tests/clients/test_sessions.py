@@ -14,19 +14,14 @@ import psutil
 import psycopg
 import pytest
 
-from tests.clients.session_stack import SCHEMA, Sessions
+from tests.clients.session_stack import Sessions, running_sessions
 from tests.clients.stack import start
 
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    running = start(tmp_path_factory.mktemp("sessions") / "data", "--no-fsync", ROWGATE_TOKEN_LEEWAY_SECONDS="0")
-    try:
-        for statement in SCHEMA:
-            assert running.owner(statement).status_code == 200, statement
-        yield Sessions(running)
-    finally:
-        assert running.stop() == 0
+    with running_sessions(tmp_path_factory.mktemp("sessions"), ROWGATE_TOKEN_LEEWAY_SECONDS="0") as running:
+        yield running
 
 
 def connect(url: str, **options: object) -> psycopg.Connection[tuple[object, ...]]:

@@ -20,8 +20,10 @@ from rowgate.errors import (
     SettingInvalid,
     SetupIncomplete,
 )
+from rowgate.identity.claim_rules import ClaimRules, Condition, Reading
 from rowgate.identity.provider import Provider
 from rowgate.registry.registry import ArrayElement, Registry, RegistrySnapshot
+from rowgate.rls.extension import registry_script
 from tests.database.conftest import CONTROL_PASSWORD, Prepared, prepared_on
 from tests.servers import TestServer
 
@@ -286,3 +288,47 @@ async def test_the_catalogue_comes_first(registry: Registry, own_prepared: Prepa
     await registry.close()
     assert 1007 in await registry.array_types()
     assert (await registry.rows("SELECT %s::int", 7)) == [(7,)]
+
+
+async def test_everything_of_a_provider_is_kept(registry: Registry, own_prepared: Prepared) -> None:
+    rules = ClaimRules(
+        user="oid",
+        required=(Condition(path=("tid",), values=("t1", True)),),
+        roles=(Reading(path=("a", "b"), shape="objects", member="key"),),
+    )
+    kept = replace(
+        PROVIDER,
+        kind="custom",
+        jwks_url="",
+        key_set='{"keys":[]}',
+        client_ids=("c1",),
+        other_issuers=("x",),
+        rules=rules,
+    )
+    await registry.add_provider(kept)
+    await registry.add_provider(kept)
+    assert await registry.list_providers() == (kept,)
+    for taken in ({"issuer": "x"}, {"issuer": "y", "other_issuers": ("z", PROVIDER.issuer)}):
+        with pytest.raises(ProviderConflict, match="issuer"):
+            await registry.add_provider(replace(kept, name="other", **{"other_issuers": (), **taken}))
+    with own_prepared.admin() as admin:
+        admin.execute("""UPDATE rowgate.provider SET rules = '{"from_the_future": true}'""")
+    assert await registry.list_providers() == (), "a rule that is not understood is not left unenforced"
+
+
+async def test_a_registry_of_the_version_before_is_brought_up_to_date(
+    registry: Registry, own_prepared: Prepared
+) -> None:
+    with own_prepared.admin() as admin:
+        admin.execute(
+            "ALTER TABLE rowgate.provider DROP other_issuers, DROP client_ids, DROP key_set, DROP rules;"
+            "INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, algorithms, roles) VALUES "
+            "('clerk', 'clerk', 'https://c.example', 'https://c.example/jwks', '{RS256}', '{authenticated}')"
+        )
+    with pytest.raises(SetupIncomplete):
+        await registry.snapshot()
+    for _ in range(2):
+        with own_prepared.admin() as admin:
+            admin.execute(registry_script().encode())
+    (clerk,) = await registry.list_providers()
+    assert clerk.claim_rules.denied, "a row without rules has those of its kind"

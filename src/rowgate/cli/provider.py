@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, read_state, resolve_database_url
-from rowgate.errors import ProviderUnknown, RowgateError
+from rowgate.errors import ProviderUnknown, RowgateError, SettingInvalid
+from rowgate.identity.catalogue import CATALOGUE, preset_of
 from rowgate.identity.fetcher import HttpFetcher
+from rowgate.identity.keyset import parse_key_set
 from rowgate.identity.provider import DEFAULT_ROLES, Provider
-from rowgate.identity.recognition import Recognition, recognise
+from rowgate.identity.recognition import Given, Recognition, custom_rules, keys_of, recognise, static_provider
+from rowgate.identity.static_keys import LARGEST_FILE, from_jwks, from_pem
 from rowgate.registry.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="The identity providers whose tokens a database takes.")
@@ -25,16 +29,37 @@ Insecure = Annotated[
 ]
 
 
+Repeated = list[str] | None
+
+
 @app.command("add")
 def add(
-    url: Annotated[str, typer.Argument(help="JWKS URL, issuer URL or discovery URL; the provider is recognised.")],
-    name: Annotated[str | None, typer.Option(help="What to call it. Default: from the URL.")] = None,
-    issuer: Annotated[str | None, typer.Option(help="Only where the URL does not tell it.")] = None,
-    audience: Annotated[list[str] | None, typer.Option(help="Value that aud must hold; repeatable.")] = None,
-    party: Annotated[
-        list[str] | None, typer.Option("--authorized-party", help="Value that azp may have; repeatable.")
+    url: Annotated[
+        str | None, typer.Argument(help="JWKS URL, issuer URL or discovery URL; the provider is recognised.")
     ] = None,
-    role: Annotated[list[str] | None, typer.Option(help="Role its tokens may be used for; repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it. Default: from the URL.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Its kind in `rowgate provider catalogue`, where the URL does not show it.")
+    ] = None,
+    issuer: Annotated[str | None, typer.Option(help="Only where the URL does not tell it.")] = None,
+    audience: Annotated[Repeated, typer.Option(help="Value that aud must hold; repeatable.")] = None,
+    client_id: Annotated[Repeated, typer.Option(help="Client that the token must be made for; repeatable.")] = None,
+    tenant: Annotated[Repeated, typer.Option(help="Tenant whose users may sign in; repeatable.")] = None,
+    project: Annotated[str | None, typer.Option(help="Project, app or repository where the keys are shared.")] = None,
+    party: Annotated[Repeated, typer.Option("--authorized-party", help="Value that azp may have; repeatable.")] = None,
+    jwks_file: Annotated[
+        Path | None, typer.Option(help="Keys from a JWKS document instead of a URL; they are kept in the registry.")
+    ] = None,
+    pem_file: Annotated[
+        list[Path] | None, typer.Option(help="Key from a PEM file, a public key or certificate; repeatable.")
+    ] = None,
+    key_id: Annotated[str | None, typer.Option(help="The kid of the key of --pem-file.")] = None,
+    algorithm: Annotated[Repeated, typer.Option(help="Algorithm it signs with; repeatable.")] = None,
+    user_claim: Annotated[
+        str, typer.Option(help="Claim that names the user; the catalogue knows its providers' own.")
+    ] = "sub",
+    require: Annotated[Repeated, typer.Option(help="CLAIM=VALUE that tokens must have; repeatable.")] = None,
+    role: Annotated[Repeated, typer.Option(help="Role its tokens may be used for; repeatable.")] = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     allow_http_loopback: Insecure = False,
@@ -45,19 +70,29 @@ def add(
     Example:
 
         rowgate provider add https://your-app.clerk.accounts.dev/.well-known/jwks.json
+        rowgate provider add https://accounts.google.com --audience 1234.apps.googleusercontent.com
+        rowgate provider add --pem-file public.pem --issuer https://app.example.com --audience api
     """
     insecure = allow_http_loopback or read_state(data_dir) is not None
+    given = Given(
+        kind=preset,
+        name=name,
+        issuer=issuer,
+        audiences=tuple(audience or ()),
+        authorized_parties=tuple(party or ()),
+        client_ids=tuple(client_id or ()),
+        tenants=tuple(tenant or ()),
+        project=project,
+        algorithms=tuple(algorithm or ()),
+        roles=tuple(role or DEFAULT_ROLES),
+        rules=custom_rules(user_claim, tuple(require or ())),
+    )
 
     async def work() -> Recognition:
-        recognition = await _recognise(
-            url,
-            insecure,
-            name=name,
-            issuer=issuer,
-            audiences=audience or (),
-            authorized_parties=party or (),
-            roles=role or DEFAULT_ROLES,
-        )
+        if url is None or jwks_file or pem_file:
+            recognition = _from_files(url, jwks_file, pem_file or [], key_id, given)
+        else:
+            recognition = await _recognise(url, insecure, given=given)
         registry = await Registry.connect(resolve_database_url(database_url, data_dir))
         try:
             await registry.add_provider(recognition.provider)
@@ -68,18 +103,103 @@ def add(
     recognition = asyncio.run(work())
     if json_output:
         typer.echo(json.dumps({**asdict(recognition.provider), "key_ids": recognition.key_ids}))
-        return
+    else:
+        _show_added(recognition)
+
+
+def _from_files(
+    url: str | None, jwks_file: Path | None, pem_files: list[Path], key_id: str | None, given: Given
+) -> Recognition:
+    """The provider whose keys are in files. Raises SettingInvalid where not exactly one source was given."""
+    if (url is not None) + (jwks_file is not None) + bool(pem_files) != 1:
+        raise SettingInvalid(
+            "The provider needs one source of its keys.",
+            detail="expected a URL, --jwks-file or --pem-file, and no two of them",
+            hint="Give the URL of the provider; files are for providers that publish no keys.",
+        )
+    if given.kind not in (None, "custom"):
+        raise SettingInvalid(
+            "A provider of the catalogue publishes its keys.",
+            detail=f"expected no --preset beside a key file, got {given.kind!r}",
+            hint="Give the URL instead of the file, or leave --preset out.",
+        )
+    if jwks_file is not None:
+        return static_provider(*from_jwks(_content(jwks_file)), given)
+    return static_provider(*from_pem([_content(path) for path in pem_files], key_id), given)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise SettingInvalid(
+            "The key file cannot be read.", detail=f"{path}: {error.strerror}", hint="Correct the path."
+        ) from error
+
+
+def _show_added(recognition: Recognition) -> None:
     provider = recognition.provider
+    preset = preset_of(provider.kind)
     console = Console(highlight=False)
-    console.print(f"Added [bold]{provider.name}[/] ({provider.kind})")
-    console.print(f"  issuer      {provider.issuer}", soft_wrap=True)
-    console.print(f"  keys        {provider.jwks_url} ({len(recognition.key_ids)} usable)", soft_wrap=True)
+    console.print(f"Added [bold]{provider.name}[/] ({preset.label if preset else provider.kind})")
+    for issuer in provider.issuers:
+        console.print(f"  issuer      {issuer}", soft_wrap=True)
+    source = provider.jwks_url or "kept in the registry"
+    console.print(f"  keys        {source} ({len(recognition.key_ids)} usable)", soft_wrap=True)
     console.print(f"  algorithms  {', '.join(provider.algorithms)}")
+    console.print(f"  user        {provider.claim_rules.user}")
     console.print(f"  roles       {', '.join(provider.roles)}")
+    if provider.audiences:
+        console.print(f"  audiences   {', '.join(provider.audiences)}", soft_wrap=True)
+    if provider.client_ids:
+        console.print(f"  clients     {', '.join(provider.client_ids)}", soft_wrap=True)
     for reason in recognition.skipped:
         console.print(f"  skipped key {reason}", style="yellow", soft_wrap=True, markup=False)
-    if not provider.audiences:
+    if preset and preset.note:
+        console.print(f"  note        {preset.note}", style="dim", soft_wrap=True, markup=False)
+    if provider.audiences or provider.client_ids:
+        return
+    if preset and preset.audience == "recommended":
+        what = preset.audience_hint or "your own audience"
+        console.print(
+            f"  Other applications of yours may share these keys, and aud is not checked; add --audience ({what}).",
+            style="yellow",
+            soft_wrap=True,
+            markup=False,
+        )
+    elif preset is None:
         console.print("  aud is not checked; add --audience where other parties share these keys", style="dim")
+
+
+@app.command("catalogue")
+def catalogue(json_output: JsonOutput = False) -> None:
+    """List the providers that are recognised from a URL, and what each needs.
+
+    Example:
+
+        rowgate provider catalogue
+    """
+    rows = [
+        {
+            "kind": one.kind,
+            "label": one.label,
+            "key_set": one.key_set,
+            "audience": one.audience,
+            "options": sorted({given.option for given in one.inputs}),
+            "documentation": one.documentation,
+        }
+        for one in CATALOGUE
+    ]
+    if json_output:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for title in ("kind", "provider", "audience", "key set"):
+        table.add_column(title, overflow="fold")
+    for one in CATALOGUE:
+        table.add_row(one.kind, one.label, one.audience, one.key_set)
+    Console(highlight=False).print(table)
 
 
 @app.command("list")
@@ -97,10 +217,18 @@ def list_providers(
         typer.echo(json.dumps([asdict(one) for one in providers]))
         return
     table = Table(show_edge=False, pad_edge=False)
-    for title in ("name", "kind", "issuer", "audiences", "roles"):
-        table.add_column(title)
+    for title in ("name", "kind", "issuer", "audiences", "clients", "user", "roles"):
+        table.add_column(title, overflow="fold")
     for one in providers:
-        table.add_row(one.name, one.kind, one.issuer, ", ".join(one.audiences) or "any", ", ".join(one.roles))
+        table.add_row(
+            one.name,
+            one.kind,
+            "\n".join(one.issuers),
+            ", ".join(one.audiences) or "any",
+            ", ".join((*one.client_ids, *one.authorized_parties)) or "any",
+            one.claim_rules.user,
+            ", ".join(one.roles),
+        )
     Console(highlight=False).print(table)
 
 
@@ -173,19 +301,16 @@ async def _providers(conninfo: str) -> list[Provider]:
 
 
 async def _check(provider: Provider, insecure: bool) -> dict[str, Any]:
+    fetcher = HttpFetcher(allow_insecure_loopback=insecure)
     try:
-        found = await _recognise(
-            provider.jwks_url,
-            insecure,
-            name=provider.name,
-            issuer=provider.issuer,
-            audiences=provider.audiences,
-            roles=provider.roles,
-        )
+        keys = parse_key_set(provider.key_set.encode()) if provider.key_set else await keys_of(provider, fetcher)
     except RowgateError as problem:
         says = " ".join(text for text in (problem.message, problem.detail, problem.hint) if text)
         return {"name": provider.name, "jwks_url": provider.jwks_url, "ok": False, "says": says}
-    says = f"{len(found.key_ids)} usable keys: {', '.join(found.key_ids)}"
+    finally:
+        await fetcher.close()
+    usable = [key.key_id for key in keys.keys.values() if set(key.algorithms) & set(provider.algorithms)]
+    says = f"{len(usable)} usable keys: {', '.join(usable)}"
     return {"name": provider.name, "jwks_url": provider.jwks_url, "ok": True, "says": says}
 
 

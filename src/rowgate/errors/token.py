@@ -68,7 +68,7 @@ class TokenAudienceRefused(TokenRefused):
 
 
 class TokenPartyRefused(TokenRefused):
-    """``azp`` is not among the provider's authorized parties."""
+    """``azp`` is not among the provider's authorized parties, or the token was made for another client."""
 
     code = "token_party_refused"
 

@@ -99,11 +99,6 @@ class SqlRequest(msgspec.Struct, frozen=True):
         """What its repr shows: neither token nor statements."""
         return f"SqlRequest(connection={self.connection!r}, raw_text={self.raw_text!r})"
 
-    @property
-    def is_batch(self) -> bool:
-        """Whether the body was ``{"queries": [...]}``."""
-        return self.transaction is not None
-
 
 @lru_cache(maxsize=1024)
 def _passwordless(text: str) -> ConnectionString:

@@ -6,6 +6,7 @@ signature, and a claim that is missing is refused unless the text says that it m
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,14 +16,19 @@ from rowgate.errors import (
     TokenExpired,
     TokenNotYetValid,
     TokenPartyRefused,
+    TokenRoleRefused,
     TokenSubjectMissing,
 )
+from rowgate.identity.claim_rules import ClaimRules, Condition, value_at
 from rowgate.identity.compact import CompactToken, shown
+from rowgate.identity.membership import first_text, membership_of
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
 
 LONGEST_IDENTIFIER: Final = 1024
 """Bytes of UTF-8 in ``sub``, ``jti`` and ``sid``: they end up in indexes, logs and limits."""
+
+ANONYMOUS: Final = "anonymous"
 
 _LAST_MOMENT: Final = 253_402_300_799
 """9999-12-31T23:59:59Z, the last moment that can be written as ISO 8601 with four digits."""
@@ -34,22 +40,26 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
     ``now`` is in Unix seconds, ``leeway`` in seconds for clocks that differ. Raises the TokenRefused of the first check
     that fails.
     """
-    claims = token.claims
+    claims, rules = token.claims, provider.claim_rules
     expires_at = _check_times(claims, now, leeway)
-    subject = _subject(claims)
+    subject = _subject(claims, rules.user)
     _check_audience(claims, provider)
     _check_party(claims, provider)
-    _check_session(claims, provider)
+    _check_client(claims, provider)
+    _check_conditions(claims, rules)
+    session = first_text(claims, rules.session)
     return Principal(
         subject=subject,
-        claims_json=token.claims_json,
+        claims_json=token.claims_json if rules.user == "sub" else _with_subject(claims, subject),
         provider=provider.name,
-        issuer=provider.issuer,
-        roles=provider.roles,
+        issuer=claims.get("iss", provider.issuer),
+        roles=_roles(claims, provider),
         expires_at=expires_at,
         issued_at=_moment(claims, "iat"),
         token_id=_identifier(claims, "jti"),
-        session_id=_identifier(claims, "sid"),
+        session_id=_identifier(claims, "sid") if session is None else _bounded("of the session", session),
+        actor=first_text(claims, rules.actor),
+        membership=membership_of(claims, rules),
     )
 
 
@@ -89,15 +99,20 @@ def _moment(claims: dict[str, Any], claim: str) -> float | None:
     return float(value)
 
 
-def _subject(claims: dict[str, Any]) -> str:
-    subject = claims.get("sub")
+def _subject(claims: dict[str, Any], claim: str) -> str:
+    subject = claims.get(claim)
     if not isinstance(subject, str) or not subject:
         raise TokenSubjectMissing(
             "The token names no subject.",
-            detail=f"expected sub to be a text that is not empty, got {shown(subject)}",
-            hint="Row-level security compares auth.user_id() with sub; have your provider put it into the token.",
+            detail=f"expected {claim} to be a text that is not empty, got {shown(subject)}",
+            hint=f"Row-level security compares auth.user_id() with {claim}; have your provider put it into the token.",
         )
-    return _bounded("sub", subject)
+    return _bounded(claim, subject)
+
+
+def _with_subject(claims: dict[str, Any], subject: str) -> bytes:
+    """The claims with the user as their ``sub``: Postgres's functions read the user there, and nowhere else."""
+    return json.dumps({**claims, "sub": subject}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _identifier(claims: dict[str, Any], claim: str) -> str | None:
@@ -150,14 +165,73 @@ def _check_party(claims: dict[str, Any], provider: Provider) -> None:
         )
 
 
-def _check_session(claims: dict[str, Any], provider: Provider) -> None:
-    """Clerk signs tokens for sessions whose user has still to choose an organization or the like (``sts``)."""
-    if provider.kind == "clerk" and claims.get("sts") == "pending":
-        raise TokenClaimInvalid(
-            "The session of the token is still pending.",
-            detail="expected sts to be active, got 'pending'",
-            hint="Complete the session's tasks in Clerk; until then the user counts as signed out.",
-        )
+def _check_client(claims: dict[str, Any], provider: Provider) -> None:
+    """At least one of the claims that name the client is there, and none of them names a client that is not ours."""
+    if not provider.client_ids:
+        return
+    names = [name for name in provider.claim_rules.client_claims if name in claims]
+    for name in names:
+        found = claims[name] if isinstance(claims[name], list) else [claims[name]]
+        if not any(client in found for client in provider.client_ids):
+            raise _other_client(name, provider, shown(claims[name]) if len(found) != 1 else shown(found[0]))
+    if not names:
+        raise _other_client(" or ".join(provider.claim_rules.client_claims), provider, "none")
+
+
+def _other_client(claim: str, provider: Provider, got: str) -> TokenPartyRefused:
+    return TokenPartyRefused(
+        "The token was made for another client.",
+        detail=f"expected {claim} to be one of {_listed(provider.client_ids)}, got {got}",
+        hint="Register the provider with --client-id of the application that signs your users in.",
+    )
+
+
+def _check_conditions(claims: dict[str, Any], rules: ClaimRules) -> None:
+    for condition in rules.required:
+        if not condition.holds(claims):
+            raise TokenClaimInvalid(
+                f"The claim {_name(condition)} has not the value that this provider's tokens must have.",
+                detail=f"expected {_name(condition)} to be {_wanted(condition)}, "
+                f"got {shown(value_at(claims, condition.path))}",
+                hint="Send a token of another type or tenant, or register the provider for this one.",
+            )
+    for condition in rules.denied:
+        if condition.holds(claims):
+            raise TokenClaimInvalid(
+                f"Tokens with this value of the claim {_name(condition)} are not accepted.",
+                detail=f"expected {_name(condition)} not to be {_wanted(condition)}, "
+                f"got {shown(value_at(claims, condition.path))}",
+                hint=_DENIED_HINTS.get(condition.path[-1]),
+            )
+
+
+_DENIED_HINTS: Final = {
+    "sts": "Complete the session's tasks in Clerk; until then the user counts as signed out.",
+    "role": "Send a user's own token; one of the provider's administrator is not a user's.",
+    "banned": "The provider has banned this user.",
+}
+
+
+def _roles(claims: dict[str, Any], provider: Provider) -> tuple[str, ...]:
+    """All of the provider's roles; the role ``anonymous`` alone for someone who has not signed in."""
+    for condition in provider.claim_rules.anonymous:
+        if condition.holds(claims):
+            if ANONYMOUS in provider.roles:
+                return (ANONYMOUS,)
+            raise TokenRoleRefused(
+                "The token is that of an anonymous user, and this provider's tokens may not be used for that role.",
+                detail=f"{_name(condition)} is {shown(value_at(claims, condition.path))}",
+                hint="Sign in, or register the provider with --role anonymous.",
+            )
+    return provider.roles
+
+
+def _name(condition: Condition) -> str:
+    return ".".join(condition.path)
+
+
+def _wanted(condition: Condition) -> str:
+    return _listed([value if isinstance(value, str) else str(value).lower() for value in condition.values])
 
 
 def _listed(values: tuple[str, ...] | list[str]) -> str:

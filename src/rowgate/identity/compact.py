@@ -35,12 +35,13 @@ class CompactToken:
     signature: bytes = field(repr=False)
 
 
-def parse_compact(token: str) -> CompactToken:
+def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
     """Take ``token`` apart.
 
     Raises TokenMalformed for its shape, TokenAlgorithmRefused where ``alg`` is none that Rowgate knows, and
-    TokenKeyUnknown where ``kid`` is missing. Header members that bring their own key (``jwk``, ``jku``, ``x5u``,
-    ``x5c``) are not looked at: a key comes from the registered provider alone.
+    TokenKeyUnknown where ``kid`` is missing, unless ``needs_key_id`` is false: then ``key_id`` is empty. Header members
+    that bring their own key (``jwk``, ``jku``, ``x5u``, ``x5c``) are not looked at: a key comes from the registered
+    provider alone.
     """
     if len(token) > LARGEST_TOKEN:
         raise TokenMalformed(
@@ -55,7 +56,7 @@ def parse_compact(token: str) -> CompactToken:
     signature = _decode("signature", signature_part)
     algorithm = _algorithm(header)
     _check_header(header)
-    key_id = _key_id(header)
+    key_id = _key_id(header) if needs_key_id or "kid" in header else ""
     claims = _object("payload", claims_json)
     signing_input = f"{header_part}.{payload_part}".encode("ascii")
     return CompactToken(algorithm, key_id, claims, claims_json, signing_input, signature)
@@ -126,11 +127,16 @@ def _check_header(header: dict[str, Any]) -> None:
 def _key_id(header: dict[str, Any]) -> str:
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not key_id or len(key_id) > _LARGEST_KEY_ID:
-        raise TokenKeyUnknown(
-            "The token does not name the key that it was signed with.",
-            detail=f"expected kid to be a text of 1 to {_LARGEST_KEY_ID} characters, got {shown(key_id)}",
-        )
+        raise key_unnamed(key_id)
     return key_id
+
+
+def key_unnamed(key_id: object) -> TokenKeyUnknown:
+    """The refusal of a token without a usable ``kid``."""
+    return TokenKeyUnknown(
+        "The token does not name the key that it was signed with.",
+        detail=f"expected kid to be a text of 1 to {_LARGEST_KEY_ID} characters, got {shown(key_id)}",
+    )
 
 
 def shown(value: object) -> str:

@@ -56,6 +56,7 @@ class KeySetCache:
         self._fetcher = fetcher
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
+        self._static: dict[str, KeySet] = {}
         self._listeners: list[Callable[[], None]] = []
         self._flights: set[asyncio.Task[None]] = set()
 
@@ -69,6 +70,8 @@ class KeySetCache:
         None where the key is not at hand, or where nobody asked for so long that the set must be renewed before it
         can be trusted again. Needs a running event loop.
         """
+        if provider.key_set:
+            return self._static_set(provider).keys.get(key_id)
         entry = self._entries.get(provider.jwks_url)
         if entry is None or entry.key_set is None:
             return None
@@ -87,6 +90,8 @@ class KeySetCache:
         key = self.peek(provider, key_id)
         if key is not None:
             return key
+        if provider.key_set:
+            raise _unknown(provider, key_id, self._static_set(provider), None)
         url = provider.jwks_url
         entry = self._entries.setdefault(url, _Entry())
         if self._may_attempt(entry):
@@ -101,6 +106,8 @@ class KeySetCache:
 
     async def key_set(self, provider: Provider) -> KeySet:
         """The provider's set as it is now, fetched if it is not at hand. Raises KeySetUnavailable."""
+        if provider.key_set:
+            return self._static_set(provider)
         entry = self._entries.setdefault(provider.jwks_url, _Entry())
         if entry.key_set is None and self._may_attempt(entry):
             await _landing(self._take_off(provider.jwks_url, entry))
@@ -112,6 +119,21 @@ class KeySetCache:
         """Forget the sets of all other providers. A fetch that is under way for one of them ends unheard."""
         kept = {provider.jwks_url for provider in providers}
         self._entries = {url: entry for url, entry in self._entries.items() if url in kept}
+        self._static.clear()
+
+    def only_key_id(self, provider: Provider) -> str | None:
+        """The ``kid`` of the one key of a provider whose key set is kept in the registry; None where it is another.
+
+        A token need not name the key where the operator gave just one.
+        """
+        keys = self._static_set(provider).keys if provider.key_set else {}
+        return next(iter(keys)) if len(keys) == 1 else None
+
+    def _static_set(self, provider: Provider) -> KeySet:
+        key_set = self._static.get(provider.key_set)
+        if key_set is None:
+            key_set = self._static[provider.key_set] = parse_key_set(provider.key_set.encode())
+        return key_set
 
     async def close(self) -> None:
         """End all background work; whoever waits for a key is told that there is none. The sets are forgotten."""

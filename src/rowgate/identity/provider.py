@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final
 from urllib.parse import urlsplit
 
 from rowgate.errors import SettingInvalid
-
-ProviderKind = Literal["clerk", "local", "oidc", "custom"]
+from rowgate.identity.catalogue import KINDS, preset_of
+from rowgate.identity.claim_rules import ClaimRules
 
 ALGORITHMS: Final[tuple[str, ...]] = (
     "RS256", "RS384", "RS512",
@@ -27,6 +27,8 @@ DEFAULT_ROLES: Final[tuple[str, ...]] = ("authenticated", "anonymous")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _LONGEST_TEXT: Final = 2048
+_LONGEST_KEY_SET: Final = 256 * 1024
+_LISTS: Final = ("audiences", "authorized_parties", "algorithms", "roles", "other_issuers", "client_ids")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +42,41 @@ class Provider:
     without ``azp`` passes, because Clerk leaves it out when the browser sent no Origin.
     ``algorithms`` is a subset of ``ALGORITHMS``, never empty.
     ``roles`` are the Postgres roles that its tokens may be used for, never empty.
+    ``other_issuers`` are further values that ``iss`` may have, for keys that serve several.
+    ``client_ids`` holds the values that the claims ``rules.client_claims`` must have; unlike ``azp`` above, one of them
+    must be there. Empty means that clients are not checked.
+    ``key_set`` is the text of a key set that never changes, for a provider without ``jwks_url``; exactly one of the two
+    is not empty.
+    ``rules`` say how claims are read. None stands for those of the kind, which only a kind without questions has.
 
     Raises SettingInvalid when a field is not so.
     """
 
     name: str
-    kind: ProviderKind
+    kind: str
     issuer: str
-    jwks_url: str
+    jwks_url: str = ""
     audiences: tuple[str, ...] = ()
     authorized_parties: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ("RS256",)
     roles: tuple[str, ...] = DEFAULT_ROLES
+    other_issuers: tuple[str, ...] = ()
+    client_ids: tuple[str, ...] = ()
+    key_set: str = ""
+    rules: ClaimRules | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise _invalid("name", self.name, "1 to 63 lower-case letters, digits, '.', '_' or '-'")
-        if self.kind not in get_args(ProviderKind):
-            raise _invalid("kind", self.kind, f"one of {', '.join(get_args(ProviderKind))}")
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
+            raise _invalid("kind", self.kind, "a kind that `rowgate provider catalogue` lists")
         _require_texts("issuer", (self.issuer,))
-        _require_web_address(self.jwks_url)
-        for field in ("audiences", "authorized_parties", "algorithms", "roles"):
+        if self.key_set:
+            if self.jwks_url or not isinstance(self.key_set, str) or len(self.key_set) > _LONGEST_KEY_SET:
+                raise _invalid("key_set", "another value", "the text of a key set, and no jwks_url")
+        else:
+            _require_web_address(self.jwks_url)
+        for field in _LISTS:
             values = getattr(self, field)
             if not isinstance(values, tuple):
                 raise _invalid(field, values, "a tuple of texts")
@@ -70,6 +86,28 @@ class Provider:
             raise _invalid("algorithms", ", ".join(unknown) or "none", f"some of {', '.join(ALGORITHMS)}")
         if not self.roles:
             raise _invalid("roles", "none", "the Postgres roles that the provider's tokens may be used for")
+        self._check_rules()
+
+    def _check_rules(self) -> None:
+        preset = preset_of(self.kind)
+        if self.rules is None:
+            if preset is not None and (preset.inputs or preset.audience == "required"):
+                raise _invalid("rules", "none", f"the rules for the claims of {preset.label}")
+            object.__setattr__(self, "rules", preset.rules if preset else ClaimRules())
+        elif not isinstance(self.rules, ClaimRules):
+            raise _invalid("rules", "another value", "rules for claims")
+        if preset is not None and preset.audience == "required" and not self.audiences:
+            raise _invalid("audiences", "none", f"an audience, because {preset.label} signs for others with these keys")
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Every value that ``iss`` may have."""
+        return (self.issuer, *self.other_issuers)
+
+    @property
+    def claim_rules(self) -> ClaimRules:
+        """The rules for its claims, those of its kind where it was made without any."""
+        return self.rules or ClaimRules()
 
 
 def _require_texts(field: str, values: tuple[object, ...]) -> None:

@@ -1,42 +1,59 @@
-"""From a pasted URL to a provider that can be registered: which issuer, which keys, which algorithms.
+"""From a pasted URL to a provider that can be registered: which one it is, which issuers, which keys, which rules.
 
-Only what was found in the provider's own documents, or given by the operator, goes into the result; an issuer is never
-guessed from a key set's address, except at Clerk, which documents that the one is the origin of the other. This module
-never registers anything and never decides on its own that keys shared by many customers are safe without an audience.
+The catalogue knows the providers; for all others only what was found in the provider's own documents, or given by the
+operator, goes into the result. This module never registers anything, and never lets keys shared by strangers through
+without an audience.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from rowgate.errors import KeySetUnavailable, ProviderUnrecognised
-from rowgate.identity.addresses import is_loopback, why_unfetchable
+from rowgate.errors import ProviderUnrecognised, SettingInvalid
+from rowgate.identity.addresses import why_unfetchable
+from rowgate.identity.catalogue import (
+    CATALOGUE,
+    DISCOVERY_PATH,
+    KINDS,
+    Input,
+    Preset,
+    preset_of,
+    recognised,
+    recognised_document,
+)
+from rowgate.identity.claim_rules import ClaimRules, Condition, filled_rules, filled_text, placeholders
 from rowgate.identity.compact import shown
+from rowgate.identity.discovery import LOCAL_MARKER, Found, Search, host_of
 from rowgate.identity.fetcher import Fetcher
-from rowgate.identity.keyset import KeySet, parse_key_set
-from rowgate.identity.provider import ALGORITHMS, DEFAULT_ROLES, Provider, ProviderKind
-from rowgate.identity.strict_json import UnsoundJson, parse_document
+from rowgate.identity.keyset import KeySet
+from rowgate.identity.provider import ALGORITHMS, DEFAULT_ROLES, Provider
 
-DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
-LOCAL_MARKER: Final = "rowgate_local_issuer"
-"""The member of its discovery document by which the local issuer is known."""
+__all__ = [
+    "DISCOVERY_PATH",
+    "LOCAL_MARKER",
+    "Given",
+    "Recognition",
+    "custom_rules",
+    "keys_of",
+    "recognise",
+    "static_provider",
+]
 
-_MOST_PARENTS: Final = 6
+Values = Mapping[str, tuple[str, ...]]
 
-_SHARED_KEY_HOSTS: Final = frozenset({
-    "accounts.google.com",
-    "www.googleapis.com",
-    "securetoken.google.com",
-    "login.microsoftonline.com",
-    "sts.windows.net",
-    "token.actions.githubusercontent.com",
-})  # fmt: skip
+_SHARED_KEY_HOSTS: Final = frozenset(
+    host_of(address) for preset in CATALOGUE if preset.audience == "required" and not preset.key_set.startswith(
+        "https://{"
+    ) for address in (*preset.issuers, preset.key_set)
+) - {""}  # fmt: skip
 """Hosts whose keys sign for customers that have nothing to do with each other: without an audience, anyone's token
-would pass."""
+would pass, whatever else is said about the provider."""
+
+
+_KEY_SET_ENDINGS: Final = ("/jwks.json", "/jwks", "/keys", "/certs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +66,29 @@ class Recognition:
     skipped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Where the keys are and whose they are. ``listed`` is what the discovery document says of algorithms."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the operator said about a provider. ``kind`` names a row of the catalogue where the URL does not show it;
+    ``rules`` are those of a provider that has no row; where it has one, their requirements are added, and their user
+    counts where it is not ``sub``."""
 
-    kind: ProviderKind
-    issuer: str
-    jwks_url: str
-    key_set: KeySet
-    listed: tuple[str, ...] = ()
+    kind: str | None = None
+    name: str | None = None
+    issuer: str | None = None
+    audiences: tuple[str, ...] = ()
+    authorized_parties: tuple[str, ...] = ()
+    client_ids: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    project: str | None = None
+    algorithms: tuple[str, ...] = ()
+    roles: tuple[str, ...] = DEFAULT_ROLES
+    rules: ClaimRules = field(default_factory=ClaimRules)
+
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """What was said, by the names of placeholders."""
+        single = {"project": self.project, "issuer": self.issuer}
+        listed = {"tenant": self.tenants, "client": self.client_ids}
+        return {name: (value,) for name, value in single.items() if value} | {k: v for k, v in listed.items() if v}
 
 
 async def recognise(
@@ -69,215 +100,243 @@ async def recognise(
     audiences: Sequence[str] = (),
     authorized_parties: Sequence[str] = (),
     roles: Sequence[str] = DEFAULT_ROLES,
+    given: Given | None = None,
     allow_insecure_loopback: bool = False,
 ) -> Recognition:
     """The provider behind ``url``, which may be its key set's, its issuer's or its discovery document's URL.
 
     ``issuer`` is asked for where a key set has no discovery document (OpenID Connect Discovery 1.0, section 4) beside
-    it. ``allow_insecure_loopback`` lets plain http through for loopback addresses, for development.
+    it. ``given`` holds everything that can be said, and counts instead of the arguments before it.
+    ``allow_insecure_loopback`` lets plain http through for loopback addresses, for development.
     Raises ProviderUnrecognised, which says what was tried and what came, or SettingInvalid for the other arguments.
     """
     url = url.strip()
     reason = why_unfetchable(url, allow_insecure_loopback=allow_insecure_loopback)
     if reason:
         raise ProviderUnrecognised("The URL cannot be used.", detail=f"{shown(url)} is refused, because {reason}")
-    search = _Search(fetcher, allow_insecure_loopback)
-    found = await search.find(url, issuer)
-    if issuer is not None and found.issuer != issuer:
+    given = given or Given(
+        name=name,
+        issuer=issuer,
+        audiences=tuple(audiences),
+        authorized_parties=tuple(authorized_parties),
+        roles=tuple(roles),
+    )
+    search = Search(fetcher, allow_insecure_loopback)
+    known = _known(url, given)
+    if known is not None:
+        return await _from_preset(url, *known, given, search)
+    found = await search.find(url, given.issuer)
+    if given.issuer is not None and found.issuer != given.issuer:
         raise ProviderUnrecognised(
             "The provider names another issuer than the one that was given.",
-            detail=f"expected {shown(issuer)}, its discovery document says {shown(found.issuer)}",
+            detail=f"expected {shown(given.issuer)}, its discovery document says {shown(found.issuer)}",
             hint="Leave --issuer out, or give it exactly as the provider writes it.",
         )
-    _require_audience(found, audiences)
-    algorithms = _algorithms(found)
-    return Recognition(
-        Provider(
-            name=name or _name(found),
-            kind=found.kind,
-            issuer=found.issuer,
-            jwks_url=found.jwks_url,
-            audiences=tuple(audiences),
-            authorized_parties=tuple(authorized_parties),
-            algorithms=algorithms,
-            roles=tuple(roles),
-        ),
-        key_ids=tuple(key.key_id for key in found.key_set.keys.values() if set(key.algorithms) & set(algorithms)),
-        skipped=tuple(f"{shown(key.key_id)}: {key.reason}" for key in found.key_set.skipped),
-    )
-
-
-class _Search:
-    """The ways from a URL to a provider, tried in order."""
-
-    def __init__(self, fetcher: Fetcher, allow_insecure_loopback: bool) -> None:
-        self._fetcher = fetcher
-        self._allow_insecure_loopback = allow_insecure_loopback
-
-    async def find(self, url: str, issuer: str | None) -> _Found:
-        parts = urlsplit(url)
-        if _is_clerk(parts):
-            origin = _origin(parts)
-            jwks_url = f"{origin}/.well-known/jwks.json"
-            return _Found("clerk", origin, jwks_url, await self._key_set(jwks_url), ("RS256",))
-        if parts.path.endswith(DISCOVERY_PATH):
-            return await self._discovered(url, await self._object(url))
-        document, failure = await self._attempt(url)
-        if document is not None and "keys" in document:
-            return await self._beside_key_set(url, issuer)
-        discovery_url = _discovery_url(parts, parts.path)
-        discovery, _ = await self._attempt(discovery_url)
-        if discovery is None:
-            raise _nothing_found(url, discovery_url, failure)
-        return await self._discovered(discovery_url, discovery)
-
-    async def _beside_key_set(self, url: str, issuer: str | None) -> _Found:
-        """The URL is a key set's. Its discovery document lies in one of the folders above it."""
-        key_set = await self._key_set(url)
-        if issuer is not None:
-            return _Found("custom", issuer, url, key_set)
-        tried = []
-        for discovery_url in _discovery_urls_above(urlsplit(url)):
-            tried.append(discovery_url)
-            document, _ = await self._attempt(discovery_url)
-            # Another provider may live on the same host: only a document that names this key set speaks for it.
-            if document is not None and document.get("jwks_uri") == url:
-                return await self._discovered(discovery_url, document)
-        raise ProviderUnrecognised(
-            "The URL is a key set, but nothing says which issuer its tokens have.",
-            detail=f"no discovery document that names this key set at {', '.join(tried)}",
-            hint="Give the issuer with --issuer: it is the claim iss of a token of this provider, to the letter.",
-        )
-
-    async def _discovered(self, discovery_url: str, document: dict[str, Any]) -> _Found:
-        issuer, jwks_url = document.get("issuer"), document.get("jwks_uri")
-        place = discovery_url.removesuffix(DISCOVERY_PATH)
-        # Section 4.3: the issuer must be the one that the URL was made of; a slash at its end is dropped there.
-        if not isinstance(issuer, str) or issuer not in {place, f"{place}/"}:
-            raise ProviderUnrecognised(
-                "The discovery document belongs to another issuer.",
-                detail=f"expected the issuer {shown(place)} at {discovery_url}, got {shown(issuer)}",
-                hint="Give the URL of the issuer that the document names, if that is your provider.",
-            )
-        self._require_key_address(issuer, jwks_url)
-        listed = document.get("id_token_signing_alg_values_supported", [])
-        algorithms = tuple(entry for entry in listed if entry in ALGORITHMS) if isinstance(listed, list) else ()
-        local = document.get(LOCAL_MARKER) is True and is_loopback(_host(issuer))
-        return _Found(
-            "local" if local else "oidc", issuer, str(jwks_url), await self._key_set(str(jwks_url)), algorithms
-        )
-
-    def _require_key_address(self, issuer: str, jwks_url: object) -> None:
-        """A provider elsewhere must not make the gateway ask this machine's own services."""
-        near = self._allow_insecure_loopback and is_loopback(_host(issuer))
-        reason = (
-            "it is missing"
-            if not isinstance(jwks_url, str)
-            else why_unfetchable(jwks_url, allow_insecure_loopback=near)
-        )
-        if reason:
-            raise ProviderUnrecognised(
-                "The discovery document names no usable key set.",
-                detail=f"expected jwks_uri to be an https URL, got {shown(jwks_url)}: {reason}",
-            )
-
-    async def _key_set(self, url: str) -> KeySet:
-        try:
-            key_set = parse_key_set((await self._fetcher.fetch(url)).body)
-        except KeySetUnavailable as error:
-            raise _unrecognised(error) from error
-        if not key_set.keys:
-            reasons = "; ".join(f"{shown(key.key_id)}: {key.reason}" for key in key_set.skipped[:8])
-            raise ProviderUnrecognised(
-                "The key set has no key that Rowgate can verify tokens with.",
-                detail=f"expected a public RSA, EC or Ed25519 key with a kid at {url}, got {reasons or 'no keys'}",
-                hint="Have the provider sign with an asymmetric key (RS256, ES256 or EdDSA).",
-            )
-        return key_set
-
-    async def _object(self, url: str) -> dict[str, Any]:
-        try:
-            return parse_document((await self._fetcher.fetch(url)).body)
-        except KeySetUnavailable as error:
-            raise _unrecognised(error) from error
-        except UnsoundJson as error:
-            raise ProviderUnrecognised(
-                "The answer is not a JSON object.", detail=f"expected JSON at {url}, but {error}"
-            ) from None
-
-    async def _attempt(self, url: str) -> tuple[dict[str, Any] | None, ProviderUnrecognised | None]:
-        """The document, or why there is none. A host that cannot be reached at all ends the search instead."""
-        try:
-            return await self._object(url), None
-        except ProviderUnrecognised as error:
-            cause = error.__cause__
-            if isinstance(cause, KeySetUnavailable) and cause.http_status is None:
-                raise
-            return None, error
-
-
-def _is_clerk(parts: SplitResult) -> bool:
-    """Clerk's Frontend API: ``*.clerk.accounts.dev`` in development, ``clerk.<your domain>`` in production."""
-    host = parts.hostname or ""
-    if parts.scheme != "https":
-        return False
-    if host.endswith(".clerk.accounts.dev"):
-        return True
-    usual = parts.path in {"", "/", "/.well-known/jwks.json", DISCOVERY_PATH}
-    return host.startswith("clerk.") and host.count(".") >= 2 and usual
-
-
-def _origin(parts: SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc.lower()}"
-
-
-def _discovery_url(parts: SplitResult, path: str) -> str:
-    return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/") + DISCOVERY_PATH, "", ""))
-
-
-def _discovery_urls_above(parts: SplitResult) -> Iterator[str]:
-    """The folders above a key set, nearest first: Keycloak's lies three above, most others' at the origin."""
-    folders = [folder for folder in parts.path.split("/") if folder][:-1]
-    depths = list(range(len(folders), -1, -1))
-    for depth in [*depths[: _MOST_PARENTS - 1], *depths[_MOST_PARENTS - 1 :][-1:]]:
-        if depth == 0 or folders[depth - 1] != ".well-known":
-            yield _discovery_url(parts, "/".join(["", *folders[:depth]]))
-
-
-def _nothing_found(url: str, discovery_url: str, failure: ProviderUnrecognised | None) -> ProviderUnrecognised:
-    at_url = (failure.detail or failure.message) if failure else "a JSON object that is neither"
-    return ProviderUnrecognised(
-        "The URL leads neither to a key set nor to an issuer.",
-        detail=f"{at_url}; and there is no discovery document at {discovery_url}",
-        hint="Give the JWKS URL or the issuer URL of your identity provider; its documents name both.",
-    )
-
-
-def _unrecognised(error: KeySetUnavailable) -> ProviderUnrecognised:
-    return ProviderUnrecognised(error.message, detail=error.detail, hint=_STATUS_HINTS.get(error.http_status or 0))
-
-
-_STATUS_HINTS: Final = {
-    401: "This URL wants credentials; give the provider's public JWKS URL instead.",
-    403: "This URL wants credentials; give the provider's public JWKS URL instead.",
-    404: "Compare the URL with the one in your identity provider's settings.",
-}
-
-
-def _require_audience(found: _Found, audiences: Sequence[str]) -> None:
-    shared = {_host(found.issuer), _host(found.jwks_url)} & _SHARED_KEY_HOSTS
-    if shared and not audiences:
+    shaped = recognised_document(found.document) if given.kind is None else None
+    if shaped is not None:
+        return _from_document(shaped[0], shaped[1], found, given)
+    shared = {host_of(found.issuer), host_of(found.jwks_url)} & _SHARED_KEY_HOSTS
+    if shared and not given.audiences:
         raise ProviderUnrecognised(
             "This provider signs for all of its customers with the same keys, so an audience is needed.",
             detail=f"expected an audience for {', '.join(sorted(shared))}, got none",
             hint="Give your own client or project id with --audience.",
         )
+    return _made(found, given, given.rules, given.audiences)
 
 
-def _algorithms(found: _Found) -> tuple[str, ...]:
+def static_provider(key_set_text: str, key_set: KeySet, given: Given) -> Recognition:
+    """A provider whose keys the operator handed over. Raises ProviderUnrecognised where the issuer is missing."""
+    if not given.issuer:
+        raise ProviderUnrecognised(
+            "A key file does not tell whose keys they are.",
+            detail="expected an issuer, got none",
+            hint="Give the issuer with --issuer: it is the claim iss of a token of this provider, to the letter.",
+        )
+    return _made(Found("custom", given.issuer, "", key_set), given, given.rules, given.audiences, key_set_text)
+
+
+def custom_rules(user: str, requirements: Sequence[str]) -> ClaimRules:
+    """Rules for a provider without a row: the claim that names the user, and what others must be (``CLAIM=VALUE``).
+
+    Raises SettingInvalid where a requirement is not of that form.
+    """
+    conditions = []
+    for text in requirements:
+        claim, sign, value = text.partition("=")
+        if not (claim and sign and value):
+            raise SettingInvalid(
+                "A requirement is not one.",
+                detail=f"expected CLAIM=VALUE, got {shown(text)}",
+                hint="Write --require token_use=access.",
+            )
+        conditions.append(Condition(path=(claim,), values=(value,)))
+    return ClaimRules(user=user, required=tuple(conditions))
+
+
+async def keys_of(provider: Provider, fetcher: Fetcher) -> KeySet:
+    """The keys of a registered provider as they are now. Raises ProviderUnrecognised where they cannot be had."""
+    return await Search(fetcher, True).key_set(provider.jwks_url)
+
+
+def _known(url: str, given: Given) -> tuple[Preset, dict[str, str]] | None:
+    if given.kind is None:
+        return recognised(url)
+    preset = preset_of(given.kind)
+    if preset is None:
+        if given.kind in {"oidc", "custom"}:
+            return None
+        raise ProviderUnrecognised(
+            "The catalogue has no such provider.",
+            detail=f"expected one of {', '.join(sorted(KINDS))}, got {shown(given.kind)}",
+            hint="See `rowgate provider catalogue`.",
+        )
+    values = preset.values_in(url, is_named=True)
+    return preset, values or {}
+
+
+async def _from_preset(url: str, preset: Preset, captured: dict[str, str], given: Given, search: Search) -> Recognition:
+    values = _values(preset, captured, given)
+    if _missing(preset, values, given) and preset.discovery:
+        try:
+            address = filled_text(preset.discovery, values)[0]
+        except KeyError:
+            address = ""
+        if address:
+            document = await search.document(address)
+            values = _values(preset, captured | preset.values_in_issuer(document.get("issuer")), given)
+    missing = _missing(preset, values, given)
+    if missing is not None:
+        raise ProviderUnrecognised(
+            f"{preset.label}: {missing.meaning} is needed.",
+            detail=f"expected {missing.meaning}, which the URL does not tell, got none",
+            hint=f"Give it with {missing.option}. You find it here: {missing.where}.",
+        )
+    issuers = [text for template in preset.issuers for text in filled_text(template, values)]
+    if given.issuer and given.issuer not in issuers:
+        issuers = [given.issuer]
+    jwks_url = filled_text(preset.key_set, values)[0]
+    # At a domain of its own the key set may lie elsewhere (Stytch, SuperTokens' core); its URL was pasted then.
+    if given.kind and preset.key_set.startswith("https://{domain}") and url.rstrip("/").endswith(_KEY_SET_ENDINGS):
+        jwks_url = url
+    found = Found(preset.kind, issuers[0], jwks_url, await search.key_set(jwks_url), preset.algorithms)
+    return _filled(preset, values, found, given, tuple(issuers[1:]))
+
+
+def _from_document(preset: Preset, captured: dict[str, str], found: Found, given: Given) -> Recognition:
+    """At a domain of its own the provider's document says where the keys are, and the preset how claims are read."""
+    values = _values(preset, captured, given)
+    listed = preset.algorithms or found.listed
+    return _filled(preset, values, replace(found, kind=preset.kind, listed=listed), given, ())
+
+
+def _filled(preset: Preset, values: Values, found: Found, given: Given, others: tuple[str, ...]) -> Recognition:
+    audiences = given.audiences or tuple(text for one in preset.audiences for text in filled_text(one, values))
+    if preset.audience == "required" and not audiences:
+        raise ProviderUnrecognised(
+            f"{preset.label} signs for strangers with the same keys, so an audience is needed.",
+            detail=f"expected {preset.audience_hint or 'an audience'}, got none",
+            hint="Give it with --audience.",
+        )
+    rules = filled_rules(preset.rules, values)
+    rules = replace(
+        rules,
+        user=rules.user if given.rules.user == "sub" else given.rules.user,
+        required=(*rules.required, *given.rules.required),
+    )
+    return _made(found, given, rules, audiences, others=others)
+
+
+def _made(
+    found: Found,
+    given: Given,
+    rules: ClaimRules,
+    audiences: Sequence[str],
+    key_set_text: str = "",
+    others: tuple[str, ...] = (),
+) -> Recognition:
+    algorithms = given.algorithms or _algorithms(found)
+    provider = Provider(
+        name=given.name or _name(found),
+        kind=found.kind,
+        issuer=found.issuer,
+        jwks_url=found.jwks_url,
+        audiences=tuple(audiences),
+        authorized_parties=given.authorized_parties,
+        algorithms=algorithms,
+        roles=given.roles,
+        other_issuers=others,
+        client_ids=given.client_ids,
+        key_set=key_set_text,
+        rules=rules,
+    )
+    keys = found.key_set
+    return Recognition(
+        provider,
+        key_ids=tuple(key.key_id for key in keys.keys.values() if set(key.algorithms) & set(algorithms)),
+        skipped=tuple(f"{shown(key.key_id)}: {key.reason}" for key in keys.skipped),
+    )
+
+
+def _values(preset: Preset, captured: Mapping[str, str], given: Given) -> dict[str, tuple[str, ...]]:
+    """What is known of the placeholders. Raises ProviderUnrecognised where URL and operator disagree."""
+    values: dict[str, tuple[str, ...]] = {name: (value,) for name, value in captured.items()}
+    for name, said in given.values().items():
+        if name in values and name != "client" and not set(values[name]) <= set(said):
+            raise ProviderUnrecognised(
+                "The URL is that of another one than what was given.",
+                detail=f"expected {name} to be {shown(values[name][0])}, got {', '.join(map(shown, said))}",
+                hint="Give the URL alone, or the URL that belongs to it.",
+            )
+        if name not in values or name == "tenant":
+            values[name] = said
+    for one in preset.inputs:
+        if one.is_audience and one.name not in values and given.audiences:
+            values[one.name] = given.audiences[:1]
+        for value in values.get(one.name, ()):
+            if one.name in {"project", "tenant"} and not re.fullmatch(one.pattern, value, re.ASCII):
+                raise ProviderUnrecognised(
+                    f"{preset.label}: this is not {one.meaning}.",
+                    detail=f"expected {one.option} to be {one.meaning}, got {shown(value)}",
+                    hint=f"You find it here: {one.where}.",
+                )
+    for name in ("server", "policy", "database"):
+        if given.project and name not in values and any(one.name == name for one in preset.inputs):
+            values[name] = (given.project,)
+    return values
+
+
+def _missing(preset: Preset, values: Values, given: Given) -> Input | None:
+    """The first thing that the operator has to say."""
+    for one in preset.inputs:
+        if one.is_required and not values.get(one.name):
+            return one
+    texts = (preset.key_set,) if given.issuer else (preset.key_set, *preset.issuers)
+    unknown = next((name for text in texts for name in placeholders(text) if not values.get(name)), None)
+    if unknown is None:
+        return None
+    return Input(
+        name=unknown,
+        option="the URL",
+        meaning="the URL of the key set",
+        where=f"{preset.documentation} (it looks like {preset.key_set})",
+    )
+
+
+def _algorithms(found: Found) -> tuple[str, ...]:
     """What the present keys can sign, narrowed to what the provider lists. RSA keys without ``alg`` sign RS256."""
     able = {algorithm for key in found.key_set.keys.values() for algorithm in key.algorithms}
-    if listed := able & set(found.listed):
+    listed = able & set(found.listed)
+    preset = preset_of(found.kind)
+    if preset is not None and preset.algorithms:
+        if listed:
+            return tuple(algorithm for algorithm in ALGORITHMS if algorithm in preset.algorithms)
+        raise ProviderUnrecognised(
+            f"{preset.label} has no key for the algorithms that it is known to sign with.",
+            detail=f"expected keys for {', '.join(preset.algorithms)}, got keys for {', '.join(sorted(able))}",
+            hint="If that is on purpose, say so with --algorithm.",
+        )
+    if listed:
         return tuple(algorithm for algorithm in ALGORITHMS if algorithm in listed)
     plain = {
         algorithm
@@ -287,16 +346,8 @@ def _algorithms(found: _Found) -> tuple[str, ...]:
     return tuple(algorithm for algorithm in ALGORITHMS if algorithm in plain)
 
 
-def _name(found: _Found) -> str:
+def _name(found: Found) -> str:
     if found.kind in {"clerk", "local"}:
         return found.kind
-    host = (_host(found.issuer) or _host(found.jwks_url)).lower()
+    host = (host_of(found.issuer) or host_of(found.jwks_url)).lower()
     return re.sub("[^a-z0-9.-]+", "-", host).strip(".-")[:63] or found.kind
-
-
-def _host(address: str) -> str:
-    """The host of ``address``, empty where it has none: an issuer need not be a URL (Stytch, Descope)."""
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:
-        return ""

@@ -18,7 +18,7 @@ from rowgate.errors import (
     TokenSignatureInvalid,
 )
 from rowgate.identity.claims import principal_of
-from rowgate.identity.compact import CompactToken, parse_compact, shown
+from rowgate.identity.compact import CompactToken, key_unnamed, parse_compact, shown
 from rowgate.identity.key_cache import KeySetCache
 from rowgate.identity.keyset import VerificationKey
 from rowgate.identity.principal import Principal
@@ -57,7 +57,7 @@ class TokenVerifier:
     @property
     def providers(self) -> tuple[Provider, ...]:
         """The providers as they are now."""
-        return tuple(self._by_issuer.values())
+        return tuple(dict.fromkeys(self._by_issuer.values()))
 
     def replace_providers(self, providers: Iterable[Provider]) -> None:
         """From now on only these providers count; every cached principal is forgotten.
@@ -77,11 +77,14 @@ class TokenVerifier:
         principal = self._cache.get(token, self._clock())
         if principal is not None:
             return principal
-        parsed = parse_compact(token)
+        parsed = parse_compact(token, needs_key_id=False)
         while True:
             providers = self._by_issuer
             provider = _provider(parsed, providers)
-            key = self._key_sets.peek(provider, parsed.key_id) or await self._key_sets.key(provider, parsed.key_id)
+            key_id = parsed.key_id or self._key_sets.only_key_id(provider)
+            if key_id is None:
+                raise key_unnamed(None)
+            key = self._key_sets.peek(provider, key_id) or await self._key_sets.key(provider, key_id)
             # Whoever removed a provider while its keys were on their way must not be overtaken by its tokens.
             if self._by_issuer is providers:
                 break
@@ -105,12 +108,13 @@ def _by_issuer(providers: Iterable[Provider]) -> Mapping[str, Provider]:
     by_issuer: dict[str, Provider] = {}
     names: set[str] = set()
     for provider in providers:
-        if provider.issuer in by_issuer or provider.name in names:
+        taken = next((issuer for issuer in provider.issuers if issuer in by_issuer), None)
+        if taken or provider.name in names:
             raise ProviderConflict(
                 "Two providers have the same name or the same issuer.",
-                detail=f"the second one is {provider.name} with the issuer {provider.issuer}",
+                detail=f"the second one is {provider.name} with the issuer {taken or provider.issuer}",
             )
-        by_issuer[provider.issuer] = provider
+        by_issuer.update(dict.fromkeys(provider.issuers, provider))
         names.add(provider.name)
     return MappingProxyType(by_issuer)
 

@@ -13,13 +13,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import errors as postgres_errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
+from psycopg.types.json import Jsonb
 
 from rowgate.errors import (
     ConnectFailed,
@@ -30,6 +31,7 @@ from rowgate.errors import (
     SettingInvalid,
     SetupIncomplete,
 )
+from rowgate.identity.claim_rules import written_rules
 from rowgate.identity.provider import Provider
 from rowgate.registry.snapshot import SNAPSHOT_QUERY, ExposedRole, RegistrySnapshot, SessionKey, read_snapshot
 
@@ -43,8 +45,14 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 _ADD_PROVIDER: Final = """
-INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, audiences, authorized_parties, algorithms, roles)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, audiences, authorized_parties, algorithms, roles,
+                              other_issuers, client_ids, key_set, rules)
+SELECT %(name)s, %(kind)s, %(issuer)s, %(jwks_url)s, %(audiences)s, %(authorized_parties)s, %(algorithms)s, %(roles)s,
+       %(other_issuers)s, %(client_ids)s, %(key_set)s, %(rules)s
+WHERE NOT EXISTS (
+    SELECT FROM rowgate.provider
+    WHERE (issuer || other_issuers) && (%(issuer)s::text || %(other_issuers)s::text[])
+)
 ON CONFLICT DO NOTHING
 """
 
@@ -146,19 +154,25 @@ class Registry:
 
         Raises ProviderConflict where another one has its name or its issuer, else like ``snapshot``.
         """
-        values = [provider.name, provider.kind, provider.issuer, provider.jwks_url]
-        lists = [provider.audiences, provider.authorized_parties, provider.algorithms, provider.roles]
+        values = {
+            field.name: list(value) if isinstance(value := getattr(provider, field.name), tuple) else value
+            for field in fields(provider)
+        }
+        values["rules"] = Jsonb(written_rules(provider.claim_rules))
 
         async def write(connection: psycopg.AsyncConnection[Any]) -> bool:
-            cursor = await connection.execute(_ADD_PROVIDER, [*values, *(list(texts) for texts in lists)])
-            return cursor.rowcount == 1
+            # Two issuers of one row are unique only while nobody else adds one.
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE rowgate.provider IN SHARE ROW EXCLUSIVE MODE")
+                cursor = await connection.execute(_ADD_PROVIDER, values)
+                return cursor.rowcount == 1
 
         if await self._write(write):
             return
         for known in await self.list_providers():
             if known == provider:
                 return
-            if known.name == provider.name or known.issuer == provider.issuer:
+            if known.name == provider.name or set(known.issuers) & set(provider.issuers):
                 same = "name" if known.name == provider.name else "issuer"
                 raise ProviderConflict(
                     f"A provider with this {same} is registered already.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rowgate.errors import SettingInvalid, SetupIncomplete
+from rowgate.identity.claim_rules import read_rules
 from rowgate.identity.provider import Provider
 
 SCHEMA_VERSION: Final = 1
@@ -27,7 +28,8 @@ SELECT
     (
         SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', name, 'kind', kind, 'issuer', issuer, 'jwks_url', jwks_url, 'audiences', audiences,
-            'authorized_parties', authorized_parties, 'algorithms', algorithms, 'roles', roles
+            'authorized_parties', authorized_parties, 'algorithms', algorithms, 'roles', roles,
+            'other_issuers', other_issuers, 'client_ids', client_ids, 'key_set', key_set, 'rules', rules
         ) ORDER BY name)
         FROM rowgate.provider
     ) AS providers,
@@ -113,6 +115,8 @@ def _providers(rows: Sequence[Mapping[str, Any]]) -> tuple[Provider, ...]:
             name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
         }
         try:
+            if values.get("rules") is not None:
+                values["rules"] = read_rules(values["rules"])
             providers.append(Provider(**values))
         except SettingInvalid as problem:
             _log.error("provider %r is left out: %s %s", row["name"], problem.message, problem.detail)

@@ -23,7 +23,7 @@ def test_a_single_query() -> None:
     request = read({"query": "select $1", "params": ["x", None], "unknown": 1}, authorization=b"Bearer abc")
     assert request.texts == ["select $1"]
     assert request.statements[0].parameters == [b"x", None]
-    assert (request.token, request.is_batch, request.raw_text, request.array_modes) == ("abc", False, False, [False])
+    assert (request.token, request.transaction, request.raw_text, request.array_modes) == ("abc", None, False, [False])
 
 
 def test_output_headers_count_only_for_the_exact_word() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from rowgate.errors import DatabaseError, RowgateError, StatementRefused, UnsupportedStatement
+from rowgate.errors import DatabaseError, RowgateError, StatementRefused
 from rowgate.gateway.sessions.backend import NO_TYPES, Backend, first_column, parse_message
 from rowgate.gateway.sessions.relay import Slot
 from rowgate.gateway.sessions.state import REPORTED, Definition, SessionState
@@ -321,11 +321,6 @@ class Conversation:
 def error_of(problem: RowgateError) -> bytes:
     """The ErrorResponse for an error of the gateway."""
     return answers.error_response(answers.error_fields_of(problem, "ERROR"))
-
-
-def not_supported(what: str) -> RowgateError:
-    """The refusal of a message that has no place here."""
-    return UnsupportedStatement(f"{what} is not supported here")
 
 
 def several_statements() -> RowgateError:

@@ -19,6 +19,14 @@ CREATE TABLE IF NOT EXISTS rowgate.provider (
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 
+-- The provider catalogue: further issuers, clients, a key set that is kept here, and the rules for claims (of its kind
+-- where there are none). Either jwks_url or key_set is empty.
+ALTER TABLE rowgate.provider
+    ADD COLUMN IF NOT EXISTS other_issuers text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN IF NOT EXISTS client_ids text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN IF NOT EXISTS key_set text NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS rules jsonb;
+
 CREATE TABLE IF NOT EXISTS rowgate.exposed_role (
     role_name text PRIMARY KEY,
     login_name text NOT NULL UNIQUE,
