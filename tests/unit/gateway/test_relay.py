@@ -72,6 +72,17 @@ def test_an_error_takes_everything_up_to_sync_with_it() -> None:
     assert (seen.kinds, seen.relay.failed, seen.relay.erred, seen.relay.tainted) == (b"Z2", False, True, False)
 
 
+def test_what_goes_out_after_an_error_is_dropped_up_to_sync() -> None:
+    """A request may be on its way to the backend when the error of an earlier one comes: the server skips it."""
+    skipped: list[str] = []
+    seen = Conversation(Slot("parse"))
+    seen.feed((ERROR, FAILURE))
+    seen.relay.expect(Slot("parse", skipped=lambda: skipped.append("late")))
+    seen.relay.expect(Slot("sync"))
+    assert seen.feed((READY, b"I")) == [True]
+    assert (skipped, seen.relay.is_settled, seen.kinds) == (["late"], True, b"Z")
+
+
 def test_a_refusal_of_the_gateway_stands_in_for_the_backends_error() -> None:
     refusal = answers.error_response({"C": "42501"})
     seen = Conversation(Slot("bind", refusal=refusal), Slot("sync"))

@@ -99,7 +99,6 @@ async def test_a_waiting_session_learns_that_its_client_has_gone(how: str) -> No
         await until(lambda: fronts.host.clients == 0)
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="asked of Linux")
 async def test_it_learns_it_behind_bytes_that_nobody_reads() -> None:
     async with running() as fronts:
         with socket.create_connection(("127.0.0.1", fronts.tcp_port)) as client:

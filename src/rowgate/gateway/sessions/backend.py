@@ -8,7 +8,7 @@ a function of the user may have left something, or drops it. Never decides what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rowgate.errors import RowgateError
 from rowgate.gateway.sessions.outflow import Outflow
@@ -16,6 +16,7 @@ from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.guard.sessions.statement import SessionSetting
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import data_row
+from rowgate.pgwire.server import answers
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Step
 from rowgate.postgres.pool import Pool
@@ -23,7 +24,6 @@ from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.shared_statements import StatementKey
 
 NO_TYPES = b"\0\0"
-IDLE = 0x49
 EXECUTE = messages.execute(b"")
 TRANSACTION_DEFAULTS = frozenset(
     {"default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"}
@@ -102,10 +102,10 @@ class Backend:
             self._unsent.clear()
             self.connection.send(data)
 
-    def sync(self, *, visible: bool, done: Callable[[], None] | None = None) -> None:
+    def sync(self) -> None:
         """Appends Sync and sends everything."""
         self._syncs += 1
-        self.add(messages.SYNC, Slot("sync", visible=visible, done=done))
+        self.add(messages.SYNC, Slot("sync"))
         self.flush()
 
     def copy_began(self, swallowed: int) -> None:
@@ -150,17 +150,20 @@ class Backend:
         self.add(messages.bind(b"", name, ()), Slot("bind", visible=False))
         self.add(EXECUTE, Slot("execute", visible=False, quiet=quiet, row=row))
 
-    def set_up(self, settings: tuple[SessionSetting, ...], identity: SessionIdentity | None) -> None:
+    def set_local(self, assignment: str) -> None:
+        """Sets what ``assignment`` says for the transaction, unseen by the client."""
+        self.run_hidden((f"SET LOCAL {assignment}".encode(), NO_TYPES), quiet=True)
+
+    def set_up(self, settings: Iterable[SessionSetting], identity: SessionIdentity | None) -> None:
         """Puts the session's settings and identity into the transaction, each once; an identity takes a snapshot."""
         if not self.has_settings:
             self.has_settings = True
             for setting in settings:
-                self.run_hidden((b"SET LOCAL " + setting.assignment.encode(), NO_TYPES), quiet=True)
+                self.set_local(setting.assignment)
                 if setting.name in TRANSACTION_DEFAULTS:
                     # The transaction has begun, so its default is too late for it.
                     own = setting.name.removeprefix("default_")
-                    assignment = setting.assignment.replace(setting.name, own, 1)
-                    self.run_hidden((b"SET LOCAL " + assignment.encode(), NO_TYPES), quiet=True)
+                    self.set_local(setting.assignment.replace(setting.name, own, 1))
         if identity is not None and not self.has_identity:
             self.has_identity = True
             parts: list[bytes] = []
@@ -186,7 +189,7 @@ class Backend:
     @property
     def is_free(self) -> bool:
         """Whether the backend owes nothing and stands outside any transaction."""
-        return self._relay.is_settled and self._relay.status == IDLE and not self._unsent
+        return self._relay.is_settled and self._relay.status == answers.IDLE and not self._unsent
 
     def give_back(self) -> None:
         """Gives the connection back to the pool, in whatever state it is."""
@@ -198,7 +201,7 @@ class Backend:
             connection.detach(in_transaction=True, cut_short=True)
             self._pool.discard(connection)
             return
-        connection.detach(in_transaction=relay.status != IDLE)
+        connection.detach(in_transaction=relay.status != answers.IDLE)
         if connection.in_transaction:
             self._pool.abandon(connection, discard=self.discard_after)
         elif self.discard_after:

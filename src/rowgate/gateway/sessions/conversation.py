@@ -60,7 +60,6 @@ TAGS = {
     SessionKind.DEALLOCATE_ALL: b"DEALLOCATE ALL",
     SessionKind.UNLISTEN_ALL: b"UNLISTEN",
 }
-IN_TRANSACTION = 0x54
 
 
 class Conversation:
@@ -147,8 +146,8 @@ class Conversation:
         name = self._backend_name(backend, request.name, definition)
         backend.add(messages.describe_statement(name), Slot("describe"))
 
-    def execute(self, backend: Backend, request: Execute) -> SessionStatement | None:
-        """Execute of a portal; gives its statement."""
+    def execute(self, backend: Backend, request: Execute) -> None:
+        """Execute of a portal."""
         definition = self._state.portals.get(request.portal)
         if definition is None:
             raise _postgres("34000", f'portal "{_shown(request.portal)}" does not exist')
@@ -156,10 +155,11 @@ class Conversation:
         message = messages.execute(request.portal, request.max_rows)
         if statement is None:
             backend.add(message, Slot("execute"))
-            return None
+            return
         backend.add(message, self._execution(backend, statement))
         self._after(backend, statement)
-        return statement
+        if statement.kind is SessionKind.COPY_FROM:
+            backend.flush()  # the server asks for the data without waiting for a Sync
 
     def close(self, backend: Backend, request: Close) -> None:
         """Close of a statement (the session's own) or a portal."""
@@ -198,7 +198,7 @@ class Conversation:
         return b""
 
     def _refuse_in_transaction(self, statement: SessionStatement, status: int) -> None:
-        if statement.kind == SessionKind.DISCARD_ALL and status == IN_TRANSACTION:
+        if statement.kind == SessionKind.DISCARD_ALL and status == answers.IN_TRANSACTION:
             raise _postgres("25001", "DISCARD ALL cannot run inside a transaction block")
         if statement.kind == SessionKind.DEALLOCATE and (statement.name or "").encode() not in self._state.statements:
             raise _postgres("26000", f'prepared statement "{statement.name}" does not exist')
@@ -207,7 +207,7 @@ class Conversation:
         if statement.kind in ENDINGS:
             return
         no_identity = statement.kind in OPENINGS or statement.kind in SETTINGS_ONLY
-        backend.set_up(tuple(self._state.settings), None if no_identity else self._identity())
+        backend.set_up(self._state.settings, None if no_identity else self._identity())
 
     def _sql(self, statement: SessionStatement) -> bytes:
         """What the backend is to run for it."""
@@ -289,16 +289,16 @@ class Conversation:
             backend.has_identity = False  # a fresh token may have come after the savepoint
         elif kind in (SessionKind.RESET_ALL, SessionKind.DISCARD_ALL):
             for setting in self._state.settings:
-                backend.run_hidden((f"SET LOCAL {setting.name} TO DEFAULT".encode(), NO_TYPES), quiet=True)
+                backend.set_local(f"{setting.name} TO DEFAULT")
                 self._report(backend, setting)
         elif kind in SETTING_KINDS:
             self._set_the_rest(backend, statement)
 
     def _set_the_rest(self, backend: Backend, statement: SessionStatement) -> None:
         """What the statement's own SQL does not set: the second of two settings, and all of a SELECT set_config()."""
-        for setting in statement.settings[0 if statement.answers else 1 :]:
-            assignment = "SET LOCAL " + self._bounded(setting).assignment
-            backend.run_hidden((assignment.encode(), NO_TYPES), quiet=True)
+        if statement.answers or statement.kind is not SessionKind.SET_TRANSACTION:  # which sets all of them itself
+            for setting in statement.settings[0 if statement.answers else 1 :]:
+                backend.set_local(self._bounded(setting).assignment)
         if statement.kind in (SessionKind.SET_SESSION, SessionKind.RESET):
             for setting in statement.settings:
                 self._report(backend, setting)
@@ -316,11 +316,6 @@ class Conversation:
         if name == "DateStyle" and settings.made.get("datestyle") is not None:
             settings.make(session_setting("datestyle", value.split(", ")))  # SET names style or order, or both
         self._emit(answers.parameter_status(name, value))
-
-
-def error_of(problem: RowgateError) -> bytes:
-    """The ErrorResponse for an error of the gateway."""
-    return answers.error_response(answers.error_fields_of(problem, "ERROR"))
 
 
 def several_statements() -> RowgateError:

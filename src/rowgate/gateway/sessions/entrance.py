@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from rowgate.errors import AuthenticationFailed, CredentialsMissing, InternalFault, RequestRefused, RowgateError
 from rowgate.gateway.connection_string import ConnectionString
@@ -28,8 +27,6 @@ from rowgate.pgwire.server import answers, requests
 from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event, Violation
 from rowgate.postgres.opening import Login
 from rowgate.settings import Settings
-
-IDLE: Final = 0x49
 
 log = logging.getLogger("rowgate.sessions")
 
@@ -57,12 +54,12 @@ class Entrance:
         try:
             await visit.run()
         except RowgateError as problem:
-            stream.write(_fatal(problem))
+            stream.write(answers.error_of(problem, "FATAL"))
         except ConnectionError:
             return
         except Exception:
             log.exception("a defect in Rowgate: please report it")
-            stream.write(_fatal(InternalFault("an internal error occurred")))
+            stream.write(answers.error_of(InternalFault("an internal error occurred"), "FATAL"))
 
     # --- what a visit needs -----------------------------------------------------------------------------------
 
@@ -205,7 +202,7 @@ class _Visit:
     def _welcome(self, parameters: dict[str, str], process_id: int, key: bytes) -> None:
         parts = [answers.AUTHENTICATION_OK]
         parts += [answers.parameter_status(name, value) for name, value in parameters.items()]
-        parts += [answers.backend_key_data(process_id, key), answers.ready_for_query(IDLE)]
+        parts += [answers.backend_key_data(process_id, key), answers.ready_for_query(answers.IDLE)]
         self._stream.write(b"".join(parts))
         if self._deadline is not None:
             self._deadline.reschedule(None)
@@ -235,7 +232,3 @@ class _Visit:
             await cancel()  # no statement outlives its client
         finally:
             self._entrance.cancels.forget(process_id)
-
-
-def _fatal(problem: RowgateError) -> bytes:
-    return answers.error_response(answers.error_fields_of(problem, "FATAL"))

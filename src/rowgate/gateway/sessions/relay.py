@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from rowgate.errors import DatabaseError, ProtocolViolation
 from rowgate.pgwire.fields import error_fields, parameter_status
+from rowgate.pgwire.server import answers
 
 SlotKind = Literal["parse", "bind", "describe", "execute", "close", "sync"]
 HEADER: Final = Struct(">ci").pack
@@ -64,7 +65,7 @@ class Relay:
         self._on_copy_in = on_copy_in
         self._on_error = on_error
         self._slots: deque[Slot] = deque()
-        self.status = 0x49
+        self.status = answers.IDLE
         self.failed = False
         self.erred = False
         self.tainted = False
@@ -144,26 +145,29 @@ class Relay:
         if error.database_sqlstate in FATAL_SQLSTATES or error.fields.get("V", error.fields.get("S")) != "ERROR":
             self.tainted = True
         self.failed = self.erred = True
-        while self._slots and self._slots[0].kind != "sync":
-            skipped = self._slots.popleft().skipped
-            if skipped is not None:
-                skipped()
+        self._skip_to_sync()
         if slot is not None and slot.refusal is not None:
             self._emit(slot.refusal)
             return
         self._on_error(error, slot)
 
+    def _skip_to_sync(self) -> None:
+        """The server runs nothing more up to Sync (PostgreSQL 18, section 54.2.3)."""
+        while self._slots and self._slots[0].kind != "sync":
+            skipped = self._slots.popleft().skipped
+            if skipped is not None:
+                skipped()
+
     def _ready(self, body: bytes) -> bool:
+        if self.failed:
+            self._skip_to_sync()  # what went out after the error had come
         slot = self._head(0x5A)
         if slot.kind != "sync" or len(body) != 1:
             raise ProtocolViolation("ReadyForQuery came before the answers that were due")
         self._slots.popleft()
         self.failed = False
         self.status = body[0]
-        if slot.done is not None:
-            slot.done()
-        if slot.visible:
-            self._emit(b"Z\0\0\0\x05" + body)
+        self._emit(answers.ready_for_query(self.status))
         return True
 
     def _aside(self, kind: int, body: bytes) -> None:

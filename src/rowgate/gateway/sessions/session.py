@@ -24,8 +24,9 @@ from rowgate.errors import (
 )
 from rowgate.gateway.database import Database
 from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.pipeline import LONG_TEXT
 from rowgate.gateway.sessions.backend import Backend
-from rowgate.gateway.sessions.conversation import Conversation, error_of, several_statements
+from rowgate.gateway.sessions.conversation import Conversation, several_statements
 from rowgate.gateway.sessions.outflow import Outflow
 from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.gateway.sessions.state import SessionState
@@ -38,13 +39,8 @@ from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event,
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.settings import Settings
 
-IDLE: Final = 0x49
-IN_TRANSACTION: Final = 0x54
-LONG_TEXT: Final = 2048
 # The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
 EXPIRY_MARGIN_SECONDS: Final = 1.0
-
-
 STOPPED: Final = DatabaseError(
     {"S": "FATAL", "V": "FATAL", "C": "57P01", "M": "terminating connection because the gateway is stopping"}
 )
@@ -91,7 +87,7 @@ class Session:
         self._skipping = False
         self._copying = False
         self._over = False
-        self._stopping = False
+        self._ending: RowgateError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._admitted: str | None = None
 
@@ -129,10 +125,18 @@ class Session:
             self._let_go()
 
     def stop(self) -> None:
-        """Ends the session as soon as no transaction is open."""
-        self._stopping = True
-        if self._backend is None or self._backend.is_free:
-            self.end(STOPPED)
+        """The gateway stops: the session ends as soon as no transaction is open."""
+        self._end_when_free(STOPPED)
+
+    def _end_when_free(self, problem: RowgateError) -> None:
+        self._ending = problem
+        if self._is_free:
+            self.end(problem)
+
+    @property
+    def _is_free(self) -> bool:
+        # A backend is held only while something is open, unless the session keeps it.
+        return self._backend is None or (self._keeps_backend and self._backend.is_free)
 
     def end(self, problem: RowgateError) -> None:
         """Ends the session from outside: the client reads ``problem`` as FATAL."""
@@ -144,7 +148,7 @@ class Session:
             self._backend.wake(SessionOver())
 
     def _say_goodbye(self, problem: RowgateError) -> None:
-        self._outflow.write(answers.error_response(answers.error_fields_of(problem, "FATAL")))
+        self._outflow.write(answers.error_of(problem, "FATAL"))
         self._stream.close()
 
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
@@ -161,21 +165,21 @@ class Session:
     def _expire(self) -> None:
         if not self._has_expired():
             self._watch_expiry()
-        elif self._end_at_once or self._backend is None or self._backend.is_free:
-            self.end(TokenExpired("the session's token has expired", hint="Connect again with a fresh token."))
+        elif self._end_at_once:
+            self.end(_expired())
         else:
-            self._timer = asyncio.get_running_loop().call_later(0.05, self._expire)
+            self._end_when_free(_expired())
 
     # --- requests ---------------------------------------------------------------------------------------------
 
     async def _next(self) -> requests.Request:
-        while not self._waiting:
+        if self._ending is not None and self._is_free:
+            self.end(self._ending)
+        while not self._waiting and not self._over:
             data = await self._stream.read()
             if not data or self._over:
                 raise SessionOver
             self._waiting.extend(self._protocol.receive(data))
-        if self._stopping and self._backend is None:
-            self.end(STOPPED)
         if self._over:
             raise SessionOver
         event = self._waiting.popleft()
@@ -199,9 +203,7 @@ class Session:
                 self._backend.add_raw(messages.FLUSH)
                 self._backend.flush()
         elif isinstance(request, requests.FunctionCall):
-            self._refuse(error_of(DatabaseError(
-                {"S": "ERROR", "V": "ERROR", "C": "0A000", "M": "function calls by the protocol are not supported"}
-            )))  # fmt: skip
+            self._refuse(answers.FUNCTION_CALL_REFUSED)
             await self._sync()
         else:
             try:
@@ -221,9 +223,7 @@ class Session:
         elif isinstance(request, requests.Describe):
             conversation.describe(await self._hold(), request)
         elif isinstance(request, requests.Execute):
-            statement = conversation.execute(await self._hold(), request)
-            if statement is not None and statement.kind is SessionKind.COPY_FROM:
-                (await self._hold()).flush()
+            conversation.execute(await self._hold(), request)
         elif isinstance(request, requests.Close):
             conversation.close(await self._hold(), request)
 
@@ -231,19 +231,19 @@ class Session:
         self._skipping = False
         backend = self._backend
         if backend is None:
-            self._outflow.write(answers.ready_for_query(IDLE))
+            self._outflow.write(answers.ready_for_query(answers.IDLE))
             return
         await self._finish(backend)
 
-    async def _finish(self, backend: Backend, *, visible: bool = True) -> None:
-        backend.sync(visible=visible)
+    async def _finish(self, backend: Backend) -> None:
+        backend.sync()
         await backend.settle()
         await self._outflow.drain()
         if not self._copying:
             self._end_of_exchange(backend)
 
     def _end_of_exchange(self, backend: Backend) -> None:
-        if self._relay.status != IDLE:
+        if self._relay.status != answers.IDLE:
             return
         self._state.portals.clear()
         if self._keeps_backend and not self._relay.tainted and not backend.was_cancelled:
@@ -261,7 +261,7 @@ class Session:
             for statement in statements:
                 await self._present_token(statement, None)
             if not statements and self._backend is None:
-                self._outflow.write(answers.EMPTY_QUERY_RESPONSE + answers.ready_for_query(IDLE))
+                self._outflow.write(answers.EMPTY_QUERY_RESPONSE + answers.ready_for_query(answers.IDLE))
                 return
             backend = await self._hold()
             await self._run_statements(backend, statements)
@@ -269,7 +269,7 @@ class Session:
             self._refuse_or_end(problem)
             self._skipping = False
             if self._backend is None:
-                self._outflow.write(answers.ready_for_query(IDLE))
+                self._outflow.write(answers.ready_for_query(answers.IDLE))
                 return
             backend = self._backend
         await self._finish(backend)
@@ -342,6 +342,8 @@ class Session:
         self._principal = await self._database.identify(self._role, token or "")
         if self._backend is not None:
             self._backend.has_identity = False
+        if isinstance(self._ending, TokenExpired):
+            self._ending = None
         self._watch_expiry()
 
     def _has_expired(self) -> bool:
@@ -351,7 +353,7 @@ class Session:
         if self._principal is None:
             return None
         if self._has_expired():
-            raise TokenExpired("the session's token has expired", hint="Connect again with a fresh token.")
+            raise _expired()
         return self._database.session_identity(self._principal, self._role)
 
     # --- the backend ------------------------------------------------------------------------------------------
@@ -411,7 +413,7 @@ class Session:
                 "the database did not take the gateway's signed identity",
                 detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",
             )
-            self._outflow.write(error_of(problem))
+            self._outflow.write(answers.error_of(problem, "ERROR"))
             return
         fields = dict(error.fields)
         if slot is not None and slot.offset and fields.get("P", "").isdigit():
@@ -421,7 +423,7 @@ class Session:
     def _refuse_or_end(self, problem: RowgateError) -> None:
         if isinstance(problem, ConnectionLost | InternalFault | TokenExpired):
             raise problem
-        self._refuse(error_of(problem))
+        self._refuse(answers.error_of(problem, "ERROR"))
 
     def _refuse(self, error: bytes) -> None:
         """Until Sync nothing more is done, and an open transaction fails as after any error."""
@@ -432,3 +434,7 @@ class Session:
         elif not self._relay.failed:
             self._conversation.refuse(backend, error)
             self._skipping = True
+
+
+def _expired() -> TokenExpired:
+    return TokenExpired("the session's token has expired", hint="Connect again with a fresh token.")

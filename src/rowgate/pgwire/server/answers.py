@@ -161,6 +161,11 @@ def error_fields_of(error: RowgateError, severity: Severity) -> dict[str, str]:
     return fields
 
 
+def error_of(error: RowgateError, severity: Severity) -> bytes:
+    """ErrorResponse for one of our errors."""
+    return error_response(error_fields_of(error, severity))
+
+
 def _copy_response(kind: bytes, format_code: int, column_format_codes: Sequence[int]) -> bytes:
     codes = b"".join([_INT16(code) for code in column_format_codes])
     return _message(kind, bytes((format_code,)) + _COUNT(len(column_format_codes)) + codes)
@@ -175,14 +180,12 @@ def _fields(fields: Mapping[str, str]) -> bytes:
     return b"".join((*parts, b"\0"))
 
 
-FUNCTION_CALL_REFUSED: Final = error_response(
-    error_fields_of(
-        UnsupportedStatement(
-            "Function calls by the protocol are not supported.",
-            detail="A FunctionCall has no SQL that could be judged.",
-            hint="Call the function in a SELECT.",
-        ),
-        "ERROR",
-    )
+FUNCTION_CALL_REFUSED: Final = error_of(
+    UnsupportedStatement(
+        "Function calls by the protocol are not supported.",
+        detail="A FunctionCall has no SQL that could be judged.",
+        hint="Call the function in a SELECT.",
+    ),
+    "ERROR",
 )
 """The answer to a FunctionCall, to be followed by ReadyForQuery (section 54.2.5)."""

@@ -202,7 +202,7 @@ class ConnectionProtocol:
         self._mute = True
         self._enter(State.CLOSED)
         self._partial = bytearray()
-        return b"" if mute else answers.error_response(answers.error_fields_of(error, "FATAL"))
+        return b"" if mute else answers.error_of(error, "FATAL")
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
