@@ -177,8 +177,7 @@ async def test_a_burst_leaves_one_sweeper(exposed: Exposed) -> None:
     before = len(asyncio.all_tasks())
     async with exposed.pool(size=2) as pool:
         await asyncio.gather(*(pool.value("select 1") for _ in range(50)))
-        await eventually(lambda: pool.pool.counts[1] == pool.pool.counts[0])
-        assert len(asyncio.all_tasks()) - before == 1
+        await eventually(lambda: len(asyncio.all_tasks()) - before == 1)  # openings that nobody needs any more may last
 
 
 async def test_close_ends_what_runs(exposed: Exposed) -> None:

@@ -66,6 +66,7 @@ class Pipeline:
             identity=None if principal is None else database.session_identity(principal, role),
             begin=None if request.transaction is None else request.transaction.begin,
             discard_after=True in [verdict.calls_user_functions for verdict in verdicts],
+            only_reads=request.transaction is None and _only_reads(verdicts),
         )
         if principal is None:
             results = await execute(database.pool(role), order)
@@ -106,6 +107,10 @@ class Pipeline:
         except RowgateError:
             return BUILTIN_ARRAYS
         return await database.array_types(results)
+
+
+def _only_reads(verdicts: Sequence[Verdict]) -> bool:
+    return all(verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts)
 
 
 async def _judge_apart(guard: Guard, text: str) -> Verdict:

@@ -1,4 +1,4 @@
-"""One connection to Postgres that is past its start: runs one exchange at a time, in one write each.
+"""One connection to Postgres that is past its start: runs exchanges one after the other, in one write each.
 
 Keeps the prepared statements of its backend in a bounded LRU, keyed by text; the role belongs to the connection, so
 the key is (role, text) as a whole. Never decides what may run, and never reuses itself after a doubt: a changed
@@ -20,6 +20,7 @@ from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, St
 from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.shared_statements import SharedStatements
+from rowgate.postgres.turns import Turns
 
 IDLE: Final = 0x49
 COPY_FAIL: Final = messages.copy_fail(b"data for COPY cannot be sent here")
@@ -76,8 +77,12 @@ class Connection(asyncio.Protocol):
         self._max_result_bytes = max_result_bytes
         self._stream = MessageStream(max_result_bytes + 1024)
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
-        self._waiter: asyncio.Future[Outcome] | None = None
+        self._turns = Turns()
+        self._unsent: list[bytes] = []
+        self.holders = 0
+        """For its pool: how many requests use it. More than one only while all of them do nothing but read."""
+        self.on_free: Callable[[Connection], None] | None = None
+        """Called when it has answered the last exchange, and nobody had waited for that."""
         self._listener: Listener | None = None
         self._received = 0
         self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
@@ -103,25 +108,28 @@ class Connection(asyncio.Protocol):
             return
         self._received += len(data)
         try:
-            if self._received > self._max_result_bytes and self._exchange is not None:
+            turns = self._turns
+            exchange = turns.head
+            if self._received > self._max_result_bytes and exchange is not None:
                 raise self._too_large()
             for kind, body in self._stream.feed(data):
-                if self._exchange is None:
+                if exchange is None:
                     self._receive_unasked(kind)
-                elif self._exchange.receive(kind, body):
-                    self._finish(self._exchange)
-                elif self._exchange.copy_refused:
-                    self._exchange.copy_refused = False
+                elif exchange.receive(kind, body):
+                    self._finish(exchange)
+                    exchange = turns.head
+                elif exchange.copy_refused:
+                    exchange.copy_refused = False
                     self._write(COPY_FAIL + messages.SYNC)
         except RowgateError as problem:
-            self.cut_short = self._exchange is not None
+            self.cut_short = self._turns.head is not None
             self._fail(self._too_large() if self._stream.too_long and self.cut_short else problem)
             self.abort()
 
     def connection_lost(self, problem: Exception | None) -> None:
         """The backend has gone: the exchange under way ends with a clear error."""
         self.broken = True
-        exchange = self._exchange
+        exchange = self._turns.head
         if exchange is not None and exchange.error is not None:
             self._finish(exchange)  # the server said why before it closed
         self._fail(ConnectionLost("the connection to Postgres was lost while the statement ran"))
@@ -152,10 +160,10 @@ class Connection(asyncio.Protocol):
 
         ``identity`` is whom the statements run for (None: nobody), ``begin`` the SQL that opens an explicit
         transaction around the statements (COMMIT is added), ``keep`` says of a statement whether to keep it prepared.
-        The future raises ConnectionLost, ResultTooLarge or ProtocolViolation; errors of Postgres are part of the
-        outcome.
+        The future raises ConnectionLost, ResultTooLarge, ProtocolViolation or Overtaken; errors of Postgres are part of
+        the outcome. While another exchange is under way, this one is answered after it; both must only read then.
         """
-        self._require_idle()
+        self._require_usable()
         # First of all: after an error the server skips what is left of the exchange.
         parts: list[bytes] = [messages.close_statement(name) for name in self._closing_names]
         self._closing_names.clear()
@@ -174,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def run_simple(self, sql: bytes) -> asyncio.Future[Outcome]:
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
-        self._require_idle()
+        self._require_usable()
         if sql == b"DISCARD ALL":
             self._cache.clear()
             self.identities.forget_all()
@@ -187,9 +195,16 @@ class Connection(asyncio.Protocol):
         self._cache.clear()
         self.identities.forget_all()
 
+    def learn_identity(self, step: Step) -> None:
+        """The backend has parsed a statement that sets the identity; one that it knew already is not needed twice."""
+        if not self.identities.learn(step) and step.prepared is not None:
+            self._closing_names.append(step.prepared.name)
+
     def attach(self, listener: Listener) -> None:
         """From now on a session holds the connection: messages go to ``listener``, ``send`` is for it alone."""
-        self._require_idle()
+        self._require_usable()
+        if self._turns.head is not None:
+            raise ConnectionLost("the connection to Postgres cannot take a session")
         self._listener = listener
 
     def detach(self, *, in_transaction: bool, cut_short: bool = False) -> None:
@@ -215,25 +230,35 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self.broken:
             self._transport.resume_reading()
 
-    def wait(self) -> asyncio.Future[Outcome]:
-        """A fresh future of the exchange under way, for one whose requester has gone."""
-        self._waiter = self._loop.create_future()
-        return self._waiter
+    def drained(self) -> asyncio.Future[Outcome]:
+        """Sends everyone who waits elsewhere; gives a future of the last exchange under way."""
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        self._turns.drained(waiter)
+        return waiter
+
+    def overtake(self, *, head: bool = False) -> None:
+        """Sends those who wait behind the exchange under way elsewhere; with ``head`` everyone who waits."""
+        self._turns.overtake(head=head)
 
     @property
     def is_idle(self) -> bool:
-        """Whether another exchange may start."""
-        return self._exchange is None and self._listener is None and not self.broken
+        """Whether nothing is under way, and an exchange may start."""
+        return self._turns.head is None and self._listener is None and not self.broken
 
     @property
     def is_running(self) -> bool:
         """Whether an exchange is under way."""
-        return self._exchange is not None
+        return self._turns.head is not None
+
+    @property
+    def turns(self) -> Turns:
+        """The exchanges under way."""
+        return self._turns
 
     def terminate(self) -> None:
         """Says goodbye and closes (PostgreSQL 18, section 54.2.10)."""
         self.broken = True
-        self.cut_short = self.cut_short or self._exchange is not None
+        self.cut_short = self.cut_short or self._turns.head is not None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.TERMINATE)
             self._transport.close()
@@ -246,24 +271,34 @@ class Connection(asyncio.Protocol):
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _require_idle(self) -> None:
+    def _require_usable(self) -> None:
         transport = self._transport
-        busy = self._exchange is not None or self._listener is not None
-        if busy or self.broken or transport is None or transport.is_closing():
+        if self._listener is not None or self.broken or transport is None or transport.is_closing():
             raise ConnectionLost("the connection to Postgres cannot take another exchange")
 
     def _too_large(self) -> ResultTooLarge:
         return ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
 
     def _start(self, exchange: Exchange, data: bytes) -> asyncio.Future[Outcome]:
-        self._exchange = exchange
-        self.statements.unnamed = None  # the exchange may parse its own
-        self._received = 0
-        self.expired = False
-        self._waiter = self._loop.create_future()
-        self.busy_since = self._loop.time()
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._turns.head is None:
+            self.statements.unnamed = None  # the exchange may parse its own
+            self._received = 0
+            self.expired = False
+            self.busy_since = self._loop.time()
+            self._write(data)
+        else:
+            # The backend has something to do already, so all that is sent behind it in this round goes out at once.
+            if not self._unsent:
+                self._loop.call_soon(self._send_unsent)
+            self._unsent.append(data)
+        self._turns.add(exchange, waiter)
+        return waiter
+
+    def _send_unsent(self) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
         self._write(data)
-        return self._waiter
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -309,9 +344,8 @@ class Connection(asyncio.Protocol):
             raise ProtocolViolation(f"message {chr(kind)!r} came without a request")
 
     def _finish(self, exchange: Exchange) -> None:
-        outcome = exchange.outcome
-        self._exchange = None
-        self.busy_since = None
+        now = self._loop.time()
+        outcome = exchange.outcome(now - (self.busy_since or now))
         self._keep_prepared(exchange)
         if exchange.state_changed or exchange.status == 0:
             self.broken = True
@@ -321,8 +355,17 @@ class Connection(asyncio.Protocol):
             if outcome.error.database_sqlstate in IDENTITY_SQLSTATES:
                 self.identities.doubt()
         self.in_transaction = exchange.status != IDLE
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(outcome)
+        self._received = 0
+        turns = self._turns
+        if self.broken or self.in_transaction:
+            turns.overtake()  # nobody may run in a session that is in doubt
+        was_awaited = turns.advance(outcome)
+        if turns.head is not None:
+            self.busy_since = now
+            return
+        self.busy_since = None
+        if not was_awaited and self.on_free is not None:
+            self.on_free(self)
 
     def _keep_prepared(self, exchange: Exchange) -> None:
         for step in exchange.parsed_steps:
@@ -330,20 +373,18 @@ class Connection(asyncio.Protocol):
             if prepared is None or not prepared.name:
                 continue
             if step.kind == "context":
-                self.identities.learn(step)
-            elif prepared.fields is not None:
+                self.learn_identity(step)
+            elif prepared.fields is not None and step.sql not in self._cache:
                 self._cache[step.sql] = prepared
-            else:  # parsed, but not described
+            else:  # parsed, but not described; or an exchange ahead of it has parsed the same
                 self._closing_names.append(prepared.name)
         while len(self._cache) > self._cache_size:
             self._closing_names.append(self._cache.popitem(last=False)[1].name)
 
     def _fail(self, problem: RowgateError) -> None:
-        self._exchange = None
         self.busy_since = None
         listener, self._listener = self._listener, None
         if listener is not None:
             self.broken = True
             listener.lost(problem)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(problem)
+        self._turns.fail(problem)

@@ -85,12 +85,13 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How an exchange ended. ``failed`` is the step that met ``error``."""
+    """How an exchange ended. ``failed`` is the step that met ``error``; ``seconds`` is how long the backend took."""
 
     results: list[Result]
     error: DatabaseError | None
     failed: Step | None
     copied_out: bool = False
+    seconds: float = 0.0
 
 
 class Exchange:
@@ -123,10 +124,9 @@ class Exchange:
         self.copy_refused = False
         self.copied_out = False
 
-    @property
-    def outcome(self) -> Outcome:
-        """The end of the exchange, once ``receive`` has returned True."""
-        return Outcome(self._results, self.error, self.failed, self.copied_out)
+    def outcome(self, seconds: float = 0.0) -> Outcome:
+        """The end of the exchange, once ``receive`` has returned True; ``seconds`` is how long it took."""
+        return Outcome(self._results, self.error, self.failed, self.copied_out, seconds)
 
     @property
     def parsed_steps(self) -> list[Step]:

@@ -18,6 +18,7 @@ from rowgate.postgres.exchange import Outcome, Result, Statement
 from rowgate.postgres.opening import Login, Opener
 from rowgate.postgres.pool import Pool
 from rowgate.postgres.session_context import SessionIdentity
+from rowgate.postgres.turns import Overtaken
 
 QUERY_CANCELED: Final = "57014"
 # The plan no longer fits (cached plan must not change result type), or the statement is not there any more.
@@ -29,13 +30,15 @@ class Order(msgspec.Struct, frozen=True):
 
     ``identity`` is whom they run for (None: nobody); ``begin`` is the SQL that opens
     an explicit transaction (None: the statements share the implicit one); ``discard_after`` asks for DISCARD ALL
-    before the connection serves anyone else, because a function of the user may have left something in the session.
+    before the connection serves anyone else, because a function of the user may have left something in the session;
+    ``only_reads`` says that running them twice does no harm.
     """
 
     statements: Sequence[Statement]
     identity: SessionIdentity | None = None
     begin: bytes | None = None
     discard_after: bool = False
+    only_reads: bool = False
 
 
 async def execute(pool: Pool, order: Order) -> list[Result]:
@@ -44,15 +47,26 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
     Raises DatabaseError for what Postgres refused, StatementTimeout, ResultTooLarge, ConnectionLost, the pool's
     errors, and SetupIncomplete when the database does not take the gateway's signed identity.
     """
-    connection = pool.take() or await pool.acquire()
+    if order.only_reads and pool.texts.are_quick(order.statements):
+        try:
+            return await _execute_on(pool, pool.take(shares=True) or await pool.acquire(shares=True), order)
+        except Overtaken:  # it stood behind something slow, or on a connection that failed under somebody else
+            return await _execute_on(pool, await pool.acquire(admitted=True), order)
+    return await _execute_on(pool, pool.take() or await pool.acquire(), order)
+
+
+async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[Result]:
     try:
-        outcome = await _run(connection, order, pool.is_repeated)
+        outcome = await _run(connection, order, pool.texts.is_repeated)
         if _is_stale(outcome):
             outcome = await _run_again(connection, order, outcome)
         if connection.in_transaction and not connection.broken:
             await connection.run_simple(b"ROLLBACK")
     except asyncio.CancelledError:
         pool.abandon(connection, discard=order.discard_after)
+        raise
+    except Overtaken:
+        pool.release(connection)
         raise
     except BaseException:
         pool.discard(connection)
@@ -66,7 +80,7 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
         pool.release(connection)
     if outcome.error is not None:
         raise _explain(outcome, outcome.error, expired)
-    pool.remember(order.statements)
+    pool.texts.remember(order.statements, outcome.seconds)
     return _rows_only(outcome)
 
 

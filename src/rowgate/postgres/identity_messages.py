@@ -65,9 +65,12 @@ class IdentityMessages:
         parts.append(message)
         self._keep(identity, now, message)
 
-    def learn(self, step: Step) -> None:
-        """The backend has parsed the statement of ``step``."""
+    def learn(self, step: Step) -> bool:
+        """The backend has parsed the statement of ``step``; False where it knew one with this text already."""
+        if step.sql in self._known:
+            return False
         self._known[step.sql] = Step("context", step.prepared, sql=step.sql)
+        return True
 
     def doubt(self) -> None:
         """The next message has the backend verify."""

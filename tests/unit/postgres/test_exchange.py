@@ -16,7 +16,7 @@ def test_results_come_in_order_and_own_steps_give_none() -> None:
                        (DONE, b"SELECT 2\0"), (BOUND, b""), (0x49, b"")]:  # fmt: skip
         assert exchange.receive(kind, body) is False
     assert exchange.receive(READY, b"I") is True
-    outcome = exchange.outcome
+    outcome = exchange.outcome()
     assert [(one.prepared, one.rows, one.tag) for one in outcome.results] == [
         (first, [b"1", b"2"], b"SELECT 2\0"),
         (second, [], b""),
@@ -30,9 +30,9 @@ def test_the_step_that_failed_is_known() -> None:
     for kind, body in [(PARSED, b""), (BOUND, b""), (DONE, b"BEGIN\0"), (BOUND, b""), (ERROR, ERROR_BODY)]:
         exchange.receive(kind, body)
     assert exchange.receive(READY, b"E")
-    assert exchange.outcome.failed is steps[1]
-    assert exchange.outcome.error is not None
-    assert exchange.outcome.error.database_sqlstate == "42501"
+    assert exchange.outcome().failed is steps[1]
+    assert exchange.outcome().error is not None
+    assert exchange.outcome().error.database_sqlstate == "42501"
     assert exchange.status == ord("E")
 
 

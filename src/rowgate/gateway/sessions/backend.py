@@ -178,9 +178,11 @@ class Backend:
         self.has_settings = self.has_identity = False
 
     def _expect_identity(self, step: Step) -> None:
-        identities = self.connection.identities
+        connection = self.connection
         if step.parsed_here:
-            self._relay.expect(Slot("parse", visible=False, done=lambda: identities.learn(step), is_context=True))
+            self._relay.expect(
+                Slot("parse", visible=False, done=lambda: connection.learn_identity(step), is_context=True)
+            )
         self._relay.expect(Slot("bind", visible=False, is_context=True))
         self._relay.expect(Slot("execute", visible=False, is_context=True))
 

@@ -1,0 +1,64 @@
+"""What a pool remembers of the statements that it ran: which texts come again, and which of them are quick.
+
+Bounded, the oldest text leaving first. Never decides what may run, and never keeps a parameter.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from rowgate.postgres.exchange import Statement
+
+MOST_TEXTS: Final = 4096
+LONGEST_TEXT: Final = 16 * 1024
+QUICK_SECONDS: Final = 0.005
+QUICK_RUNS: Final = 3
+"""After so many quick runs one after the other a text counts as quick; one slow run ends that."""
+
+
+class _Text:
+    __slots__ = ("parameter_count", "quick_runs")
+
+    def __init__(self, parameter_count: int) -> None:
+        self.parameter_count = parameter_count
+        self.quick_runs = 0
+
+
+class KnownTexts:
+    """The texts of one pool."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[bytes, _Text] = OrderedDict()
+
+    def is_repeated(self, statement: Statement) -> bool:
+        """Whether the text was run before, with as many parameters, and is not huge: only such are kept prepared.
+
+        The number counts because Postgres's message about a wrong number shows the name of the prepared statement,
+        and no client may learn one.
+        """
+        text = self._texts.get(statement.sql)
+        return text is not None and text.parameter_count == len(statement.parameters)
+
+    def are_quick(self, statements: Sequence[Statement]) -> bool:
+        """Whether all of them have been quick of late. With other parameters they may still be slow."""
+        for statement in statements:
+            text = self._texts.get(statement.sql)
+            if text is None or text.quick_runs < QUICK_RUNS:
+                return False
+        return True
+
+    def remember(self, statements: Sequence[Statement], seconds: float) -> None:
+        """Notes texts that have run, all together in so many seconds."""
+        for statement in statements:
+            text = self._texts.get(statement.sql)
+            if text is None:
+                if len(statement.sql) > LONGEST_TEXT:
+                    continue
+                text = self._texts[statement.sql] = _Text(len(statement.parameters))
+                if len(self._texts) > MOST_TEXTS:
+                    self._texts.popitem(last=False)
+            text.quick_runs = text.quick_runs + 1 if seconds < QUICK_SECONDS else 0

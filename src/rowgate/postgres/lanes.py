@@ -1,0 +1,87 @@
+"""Connections that quick reads share: which have a place, and when those who wait must go elsewhere.
+
+A lane is a connection whose requests only read and have been quick of late, so they stand behind each other. That saves
+the backend and the gateway a sleep and a wake-up for each. Never runs anything and never opens a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from rowgate.postgres.connection import Connection
+
+OWN_LANES: Final = 4
+LANE_LENGTH: Final = 8
+"""Four backends read each on its own before one more reader stands behind another; at most eight stand in one lane.
+That gave the most requests a second on two cores, and further backends are used as more requests come."""
+PATIENCE_SECONDS: Final = 0.01
+"""How long the first in a lane may take before the others run elsewhere."""
+
+
+class Lanes:
+    """The lanes of one pool. ``cancel`` ends what a lane runs for nobody, and takes it out of use until then."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Connection], None]) -> None:
+        self._loop = loop
+        self._cancel = cancel
+        self._lanes: dict[Connection, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._lanes
+
+    def add(self, connection: Connection) -> None:
+        """Further readers may stand behind the one who has it now."""
+        self._lanes[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """It serves one request at a time again, or has gone."""
+        self._lanes.pop(connection, None)
+
+    def find(self) -> Connection | None:
+        """A lane with a place."""
+        now = self._loop.time()
+        for lane in self._lanes:
+            if self.has_place(lane, now):
+                return lane
+        return None
+
+    def has_place(self, lane: Connection, now: float) -> bool:
+        """Whether one more reader may stand in it; ``now`` is the loop's time."""
+        since = lane.busy_since
+        return (
+            since is not None
+            and now - since < PATIENCE_SECONDS
+            and len(lane.turns) < LANE_LENGTH
+            and lane in self._lanes
+            and not lane.broken
+            and not lane.expired
+        )
+
+    def watch(self) -> None:
+        """Somebody waits in a lane, or has left one: from now on it is watched."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(PATIENCE_SECONDS / 2, self._relieve)
+
+    def stop(self) -> None:
+        """Watches no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _relieve(self) -> None:
+        """Who waits behind something slow goes elsewhere; what is slow and runs for nobody is cancelled."""
+        self._timer = None
+        latest = self._loop.time() - PATIENCE_SECONDS
+        for lane in list(self._lanes):
+            if not lane.turns.has_followers and not lane.turns.is_abandoned:
+                continue
+            self.watch()
+            if lane.busy_since is not None and lane.busy_since < latest:
+                lane.overtake()
+                if lane.turns.is_abandoned:
+                    self._cancel(lane)

@@ -1,0 +1,90 @@
+"""The exchanges that one backend has been sent and has not answered yet, in the order in which it answers them.
+
+Usually there is one. Reads that are known to be quick may be sent behind each other, which saves the backend and the
+gateway a sleep and a wake-up for each. Whoever waits behind something slow, or on a connection that fails, is told so
+by ``Overtaken`` and runs the same once more elsewhere. Never sends anything, and never decides what may share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from rowgate.postgres.exchange import Exchange, Outcome
+
+
+class Overtaken(Exception):
+    """The exchange was given up before its answer came, through no fault of its own; it only reads, so run it again.
+
+    Never leaves this package.
+    """
+
+
+class Turns:
+    """``head`` is the exchange that is being answered, None when the backend has nothing to do."""
+
+    __slots__ = ("_following", "_waiter", "head")
+
+    def __init__(self) -> None:
+        self.head: Exchange | None = None
+        self._waiter: asyncio.Future[Outcome] | None = None
+        self._following: deque[tuple[Exchange, asyncio.Future[Outcome] | None]] = deque()
+
+    def __len__(self) -> int:
+        return 0 if self.head is None else 1 + len(self._following)
+
+    @property
+    def has_followers(self) -> bool:
+        """Whether somebody waits behind the head for an answer."""
+        return any(waiter is not None and not waiter.done() for _, waiter in self._following)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for the answer to the head any more."""
+        return self.head is not None and (self._waiter is None or self._waiter.done())
+
+    def add(self, exchange: Exchange, waiter: asyncio.Future[Outcome]) -> None:
+        """``exchange`` has been sent last; ``waiter`` is told its outcome."""
+        if self.head is None:
+            self.head, self._waiter = exchange, waiter
+        else:
+            self._following.append((exchange, waiter))
+
+    def advance(self, outcome: Outcome) -> bool:
+        """The head has been answered, the next one's turn has come; whether anybody had waited for it."""
+        waiter = self._waiter
+        if self._following:
+            self.head, self._waiter = self._following.popleft()
+        else:
+            self.head = self._waiter = None
+        if waiter is None or waiter.done():
+            return False
+        waiter.set_result(outcome)
+        return True
+
+    def overtake(self, *, head: bool = False) -> None:
+        """Those who wait behind the head go elsewhere; with ``head`` the one who waits for the head as well."""
+        for _, waiter in self._following:
+            _tell(waiter, Overtaken())
+        if head:
+            _tell(self._waiter, Overtaken())
+
+    def fail(self, problem: Exception) -> None:
+        """The connection is of no use any more: the head has failed with it, the others go elsewhere."""
+        _tell(self._waiter, problem)
+        self.overtake()
+        self.head = self._waiter = None
+        self._following.clear()
+
+    def drained(self, waiter: asyncio.Future[Outcome]) -> None:
+        """Whoever waits now goes elsewhere; ``waiter`` is told the outcome of the last exchange instead."""
+        self.overtake(head=True)
+        if self._following:
+            self._following[-1] = (self._following[-1][0], waiter)
+        else:
+            self._waiter = waiter
+
+
+def _tell(waiter: asyncio.Future[Outcome] | None, problem: Exception) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(problem)
