@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from rowgate.errors import RowgateError
 from rowgate.gateway.sessions.outflow import Outflow
-from rowgate.gateway.sessions.relay import Relay, Slot
+from rowgate.gateway.sessions.relay import HIDDEN_BIND, IDENTITY_BIND, IDENTITY_EXECUTE, SYNC, Relay, Slot
 from rowgate.guard.sessions.statement import SessionSetting
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import data_row
@@ -105,7 +105,7 @@ class Backend:
     def sync(self) -> None:
         """Appends Sync and sends everything."""
         self._syncs += 1
-        self.add(messages.SYNC, Slot("sync"))
+        self.add(messages.SYNC, SYNC)
         self.flush()
 
     def copy_began(self, swallowed: int) -> None:
@@ -147,7 +147,7 @@ class Backend:
     def run_hidden(self, key: StatementKey, *, quiet: bool = False, row: Callable[[bytes], None] | None = None) -> None:
         """Runs a statement of the gateway's own, unseen by the client."""
         name = self.parse_shared(key)
-        self.add(messages.bind(b"", name, ()), Slot("bind", visible=False))
+        self.add(messages.bind(b"", name, ()), HIDDEN_BIND)
         self.add(EXECUTE, Slot("execute", visible=False, quiet=quiet, row=row))
 
     def set_local(self, assignment: str) -> None:
@@ -183,8 +183,8 @@ class Backend:
             self._relay.expect(
                 Slot("parse", visible=False, done=lambda: connection.learn_identity(step), is_context=True)
             )
-        self._relay.expect(Slot("bind", visible=False, is_context=True))
-        self._relay.expect(Slot("execute", visible=False, is_context=True))
+        self._relay.expect(IDENTITY_BIND)
+        self._relay.expect(IDENTITY_EXECUTE)
 
     # --- the end ----------------------------------------------------------------------------------------------
 

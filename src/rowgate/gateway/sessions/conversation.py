@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from rowgate.errors import DatabaseError, RowgateError, StatementRefused
-from rowgate.gateway.sessions.backend import NO_TYPES, Backend, first_column, parse_message
-from rowgate.gateway.sessions.relay import Slot
+from rowgate.gateway.sessions.backend import EXECUTE, NO_TYPES, Backend, first_column, parse_message
+from rowgate.gateway.sessions.relay import BIND, CLOSE, DESCRIBE, HIDDEN_BIND, HIDDEN_PARSE, Slot
 from rowgate.gateway.sessions.state import REPORTED, Definition, SessionState
 from rowgate.guard.sessions.settings import bound, session_setting
 from rowgate.guard.sessions.statement import SessionKind, SessionSetting, SessionStatement
@@ -61,6 +61,11 @@ TAGS = {
     SessionKind.UNLISTEN_ALL: b"UNLISTEN",
 }
 
+PLAIN_EXECUTION = Slot("execute")
+DESCRIBE_SIMPLE = Slot("describe", simple=True)
+DESCRIBE_PORTAL = messages.describe_portal(b"")
+BIND_NOTHING = messages.bind(b"", b"", ())
+
 
 class Conversation:
     """Turns requests into messages for ``backend``, for the session of ``state``.
@@ -88,10 +93,11 @@ class Conversation:
         self._prepare_context(backend, statement)
         key = (self._sql(statement), NO_TYPES)
         backend.connection.statements.unnamed = None
-        backend.add(parse_message(b"", key), Slot("parse", visible=False, offset=statement.offset))
-        backend.add(messages.bind(b"", b"", ()), Slot("bind", visible=False, offset=statement.offset))
-        backend.add(messages.describe_portal(b""), Slot("describe", simple=True))
-        backend.add(messages.execute(b""), self._execution(backend, statement, offset=statement.offset))
+        offset = statement.offset
+        backend.add(parse_message(b"", key), Slot("parse", visible=False, offset=offset) if offset else HIDDEN_PARSE)
+        backend.add(BIND_NOTHING, Slot("bind", visible=False, offset=offset) if offset else HIDDEN_BIND)
+        backend.add(DESCRIBE_PORTAL, DESCRIBE_SIMPLE)
+        backend.add(EXECUTE, self._execution(backend, statement, offset=offset))
         self._after(backend, statement)
 
     # --- the extended protocol --------------------------------------------------------------------------------
@@ -134,17 +140,17 @@ class Conversation:
             message = messages.bind(request.portal, name, (None,))  # the token stays here
         else:
             message = request.renamed(name)
-        backend.add(message, Slot("bind"))
+        backend.add(message, BIND)
         self._state.portals[request.portal] = Definition(statement, definition.key)
 
     def describe(self, backend: Backend, request: Describe) -> None:
         """Describe of a statement or a portal."""
         if request.kind == b"P":
-            backend.add(messages.describe_portal(request.name), Slot("describe"))
+            backend.add(messages.describe_portal(request.name), DESCRIBE)
             return
         definition = self.definition(request.name)
         name = self._backend_name(backend, request.name, definition)
-        backend.add(messages.describe_statement(name), Slot("describe"))
+        backend.add(messages.describe_statement(name), DESCRIBE)
 
     def execute(self, backend: Backend, request: Execute) -> None:
         """Execute of a portal."""
@@ -165,10 +171,10 @@ class Conversation:
         """Close of a statement (the session's own) or a portal."""
         if request.kind == b"P":
             self._state.portals.pop(request.name, None)
-            backend.add(messages.raw(b"C", b"P" + request.name + b"\0"), Slot("close"))
+            backend.add(messages.raw(b"C", b"P" + request.name + b"\0"), CLOSE)
             return
         self._state.statements.pop(request.name, None)
-        backend.add(messages.close_statement(POISON_NAME), Slot("close"))
+        backend.add(messages.close_statement(POISON_NAME), CLOSE)
 
     def refuse(self, backend: Backend, error: bytes) -> None:
         """The gateway has refused: the backend fails too, and the client reads ``error`` in place of its error."""
@@ -194,7 +200,7 @@ class Conversation:
         statements = backend.connection.statements
         if statements.unnamed is not definition:
             statements.unnamed = definition
-            backend.add(parse_message(b"", definition.key), Slot("parse", visible=False))
+            backend.add(parse_message(b"", definition.key), HIDDEN_PARSE)
         return b""
 
     def _refuse_in_transaction(self, statement: SessionStatement, status: int) -> None:
@@ -204,14 +210,17 @@ class Conversation:
             raise _postgres("26000", f'prepared statement "{statement.name}" does not exist')
 
     def _prepare_context(self, backend: Backend, statement: SessionStatement) -> None:
-        if statement.kind in ENDINGS:
+        kind = statement.kind
+        if kind is not SessionKind.QUERY and kind in ENDINGS:
             return
-        no_identity = statement.kind in OPENINGS or statement.kind in SETTINGS_ONLY
+        no_identity = kind is not SessionKind.QUERY and (kind in OPENINGS or kind in SETTINGS_ONLY)
         backend.set_up(self._state.settings, None if no_identity else self._identity())
 
     def _sql(self, statement: SessionStatement) -> bytes:
         """What the backend is to run for it."""
         kind = statement.kind
+        if kind is SessionKind.QUERY:
+            return statement.text.encode()
         if kind in (SessionKind.SET_SESSION, SessionKind.SET_LOCAL, SessionKind.RESET) and not statement.answers:
             assignments = [self._bounded(setting).assignment for setting in statement.settings]
             return ("SET LOCAL " + assignments[0]).encode()
@@ -231,6 +240,10 @@ class Conversation:
 
     def _execution(self, backend: Backend, statement: SessionStatement, *, offset: int = 0) -> Slot:
         kind = statement.kind
+        if statement.verdict is not None and statement.verdict.calls_user_functions:
+            backend.discard_after = True
+        if kind is SessionKind.QUERY and not offset:
+            return PLAIN_EXECUTION
         done: Callable[[], None] | None = None
         if kind in (SessionKind.COMMIT, SessionKind.ROLLBACK):
             done = partial(self._transaction_ended, backend)
@@ -252,8 +265,6 @@ class Conversation:
         elif kind is SessionKind.ROLLBACK_TO:
             done = partial(self._rolled_back_to, statement.name or "")
         quiet = kind in (SessionKind.SET_SESSION, SessionKind.RESET)
-        if statement.verdict is not None and statement.verdict.calls_user_functions:
-            backend.discard_after = True
         tag = None if statement.answers else TAGS.get(kind)
         return Slot("execute", done=done, tag=tag, offset=offset, quiet=quiet)
 
@@ -283,6 +294,8 @@ class Conversation:
     def _after(self, backend: Backend, statement: SessionStatement) -> None:
         """What the end of a transaction inside a pipeline means, and what the client is told of a new setting."""
         kind = statement.kind
+        if kind is SessionKind.QUERY:
+            return
         if kind in (SessionKind.COMMIT, SessionKind.ROLLBACK):
             backend.forget_context()
         elif kind is SessionKind.ROLLBACK_TO:

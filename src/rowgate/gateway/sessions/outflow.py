@@ -28,22 +28,30 @@ class Outflow:
 
     def __init__(self, stream: ClientStream) -> None:
         self._stream = stream
+        self._pieces: list[bytes] = []
         self._written = 0
         self._draining: asyncio.Task[None] | None = None
+        self.write = self._pieces.append
+        """Takes bytes; they go out with the next ``flush``, because a write to a socket costs more than all else."""
 
-    def write(self, data: bytes) -> None:
-        """Sends bytes, later if need be."""
-        self._written += len(data)
-        self._stream.write(data)
+    def flush(self) -> None:
+        """Sends what was written."""
+        if self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._written += len(data)
+            self._stream.write(data)
 
     def relieve(self, source: Source) -> None:
-        """Pauses ``source`` until the client has read, where much was written since it last had."""
+        """Sends what was written; pauses ``source`` until the client has read, where that is much."""
+        self.flush()
         if self._written > WRITE_AHEAD_BYTES and self._draining is None:
             source.pause()
             self._draining = asyncio.get_running_loop().create_task(self._drain(source))
 
     async def drain(self) -> None:
-        """Waits while the client is behind."""
+        """Sends what was written, and waits while the client is behind."""
+        self.flush()
         if self._draining is not None:
             await asyncio.shield(self._draining)
         else:

@@ -26,7 +26,7 @@ NOT_IN_A_BLOCK: Final = "25P01"
 FATAL_SQLSTATES: Final = frozenset({"53200", "XX000", "57P01", "57P02", "57P03"})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One message that was sent to the backend.
 
@@ -50,6 +50,17 @@ class Slot:
     simple: bool = False
     quiet: bool = False
     is_context: bool = False
+
+
+BIND: Final = Slot("bind")
+DESCRIBE: Final = Slot("describe")
+CLOSE: Final = Slot("close")
+SYNC: Final = Slot("sync")
+HIDDEN_PARSE: Final = Slot("parse", visible=False)
+HIDDEN_BIND: Final = Slot("bind", visible=False)
+IDENTITY_BIND: Final = Slot("bind", visible=False, is_context=True)
+IDENTITY_EXECUTE: Final = Slot("execute", visible=False, is_context=True)
+"""Slots of messages about which nothing else is to be said, made once because they are needed all the time."""
 
 
 class Relay:

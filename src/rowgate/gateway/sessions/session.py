@@ -41,6 +41,7 @@ from rowgate.settings import Settings
 
 # The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
 EXPIRY_MARGIN_SECONDS: Final = 1.0
+EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Close})
 STOPPED: Final = DatabaseError(
     {"S": "FATAL", "V": "FATAL", "C": "57P01", "M": "terminating connection because the gateway is stopping"}
 )
@@ -113,12 +114,14 @@ class Session:
         try:
             while True:
                 await self._serve(await self._next())
-                await self._outflow.drain()
+                if not self._waiting:
+                    await self._outflow.drain()
         except SessionOver:
             return
         except RowgateError as problem:
             self._say_goodbye(problem)
         finally:
+            self._outflow.flush()
             self._stream.gone.remove_done_callback(self._client_gone)
             if self._timer is not None:
                 self._timer.cancel()
@@ -149,6 +152,7 @@ class Session:
 
     def _say_goodbye(self, problem: RowgateError) -> None:
         self._outflow.write(answers.error_of(problem, "FATAL"))
+        self._outflow.flush()
         self._stream.close()
 
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
@@ -188,44 +192,47 @@ class Session:
         return event
 
     async def _serve(self, request: requests.Request) -> None:
-        if isinstance(request, requests.Terminate):
-            raise SessionOver
-        if isinstance(request, requests.Sync):
+        kind = type(request)
+        if kind in EXTENDED:
+            if self._skipping or self._relay.failed:
+                return
+            try:
+                await self._extended(request)
+            except RowgateError as problem:
+                self._refuse_or_end(problem)
+        elif kind is requests.Sync:
             await self._sync()
         elif isinstance(request, requests.Query):
             await self._query(request)
         elif isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
             await self._copy(request)
+        elif kind is requests.Terminate:
+            raise SessionOver
         elif self._skipping or self._relay.failed:
             return
-        elif isinstance(request, requests.Flush):
+        elif kind is requests.Flush:
             if self._backend is not None:
                 self._backend.add_raw(messages.FLUSH)
                 self._backend.flush()
-        elif isinstance(request, requests.FunctionCall):
+        elif kind is requests.FunctionCall:
             self._refuse(answers.FUNCTION_CALL_REFUSED)
             await self._sync()
-        else:
-            try:
-                await self._extended(request)
-            except RowgateError as problem:
-                self._refuse_or_end(problem)
 
     async def _extended(self, request: requests.Request) -> None:
         conversation = self._conversation
         if isinstance(request, requests.Parse):
             statement = await self._one_statement(request.sql)
-            conversation.define(await self._hold(), request, statement)
+            conversation.define(self._backend or await self._hold(), request, statement)
         elif isinstance(request, requests.Bind):
             definition = conversation.definition(request.statement)
             await self._present_token(definition.statement, request)
-            conversation.bind(await self._hold(), request, status=self._relay.status)
+            conversation.bind(self._backend or await self._hold(), request, status=self._relay.status)
         elif isinstance(request, requests.Describe):
-            conversation.describe(await self._hold(), request)
+            conversation.describe(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Execute):
-            conversation.execute(await self._hold(), request)
+            conversation.execute(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Close):
-            conversation.close(await self._hold(), request)
+            conversation.close(self._backend or await self._hold(), request)
 
     async def _sync(self) -> None:
         self._skipping = False
