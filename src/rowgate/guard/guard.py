@@ -16,10 +16,18 @@ from rowgate.guard.cache import VerdictCache
 from rowgate.guard.catalog import FunctionCatalog
 from rowgate.guard.functions import is_known_harmless
 from rowgate.guard.nodes import STATEMENTS
-from rowgate.guard.parser import DEFAULT_STATEMENT_BYTES, ParsedText, StatementParser, fingerprint_here, parse_here
+from rowgate.guard.parser import (
+    DEFAULT_STATEMENT_BYTES,
+    ParsedText,
+    StatementParser,
+    fingerprint_here,
+    read_tree,
+    tree_here,
+)
 from rowgate.guard.sessions.functions import session_catalog
-from rowgate.guard.sessions.judge import judge_session
+from rowgate.guard.sessions.judge import judge_session, said_again
 from rowgate.guard.sessions.statement import SessionKind, SessionStatement
+from rowgate.guard.shapes import ShapeCache, only_statement, shape_of
 from rowgate.guard.stack import BIG_STACK, INLINE_BYTES
 from rowgate.guard.statements import Profile, judge_statement
 from rowgate.guard.verdict import SYNTAX_ERROR, TOO_COMPLEX, Refusal, Verdict
@@ -57,7 +65,7 @@ class Guard:
 
     __slots__ = (
         *("_cache", "_catalog", "_get", "_get_session", "_parser", "_session_cache", "_session_catalog"),
-        "profile",
+        *("_session_shapes", "_shapes", "profile"),
     )
 
     def __init__(
@@ -75,6 +83,8 @@ class Guard:
         self._parser = StatementParser(max_statement_bytes)
         self._cache = VerdictCache[Verdict](cache_size, cache_bytes)
         self._session_cache = VerdictCache[Statements](cache_size, cache_bytes)
+        self._shapes = ShapeCache[Verdict]()
+        self._session_shapes = ShapeCache[SessionStatement]()
         self._get = self._cache.get
         self._get_session = self._session_cache.get
 
@@ -114,7 +124,7 @@ class Guard:
         """As :meth:`check_session`, without waiting, by the rules of :meth:`submit`."""
         return self._submit(sql, self._session_cache, self._judge_session)
 
-    def _submit(self, sql: str, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]) -> Future[_D]:
+    def _submit(self, sql: str, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> Future[_D]:
         decision = cache.get(sql)
         try:
             if decision is None:
@@ -129,20 +139,18 @@ class Guard:
         future.set_result(outcome)
         return future
 
-    def _decide_where_it_fits(
-        self, sql: str, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]
-    ) -> _D | Refusal:
+    def _decide_where_it_fits(self, sql: str, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> _D | Refusal:
         data = self._parser.encode(sql)
         if len(data) <= INLINE_BYTES:
             return self._decide(sql, data, cache, judge)
         return BIG_STACK.submit(self._decide, sql, data, cache, judge).result()
 
     @staticmethod
-    def _decide(sql: str, data: bytes, cache: VerdictCache[_D], judge: Callable[[ParsedText], _D]) -> _D | Refusal:
+    def _decide(sql: str, data: bytes, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> _D | Refusal:
         """Parse, judge and remember, on a stack that is big enough for ``data``."""
         decision: _D | Refusal
         try:
-            decision = judge(parse_here(data))
+            decision = judge(data)
         except StatementRefused as error:
             decision = Refusal.of(error)
         except Exception:  # whatever it is, the statement does not go to Postgres
@@ -151,10 +159,29 @@ class Guard:
             cache.put(sql, decision)
         return decision
 
-    def _judge_session(self, parsed: ParsedText) -> Statements:
-        return judge_session(parsed, self.profile, self._session_catalog)
+    def _judge_session(self, data: bytes) -> Statements:
+        tree = tree_here(data)
+        shape = shape_of(tree)
+        if shape is not None:
+            known = self._session_shapes.get(shape)
+            if known is not None:
+                return (said_again(known, data, only_statement(tree)),)
+        statements = judge_session(read_tree(data, tree), self.profile, self._session_catalog)
+        if shape is not None and len(statements) == 1 and statements[0].is_plain_query:
+            self._session_shapes.put(shape, statements[0])
+        return statements
 
-    def _judge(self, parsed: ParsedText) -> Verdict:
+    def _judge(self, data: bytes) -> Verdict:
+        tree = tree_here(data)
+        shape = shape_of(tree)
+        verdict = None if shape is None else self._shapes.get(shape)
+        if verdict is None:
+            verdict = self._judge_tree(read_tree(data, tree))
+            if shape is not None:
+                self._shapes.put(shape, verdict)
+        return verdict
+
+    def _judge_tree(self, parsed: ParsedText) -> Verdict:
         if not parsed.statements:
             return _EMPTY
         if len(parsed.statements) > 1:

@@ -113,15 +113,25 @@ def parse_here(data: bytes) -> ParsedText:
 
     Raises StatementRefused as :meth:`StatementParser.parse` does.
     """
+    return read_tree(data, tree_here(data))
+
+
+def tree_here(data: bytes) -> bytes:
+    """As :func:`parse_here`, as libpg_query's JSON."""
     result = _LIBRARY.pg_query_parse(data)
     try:
         if result.error:
             error = result.error.contents
             message = error.message.decode("utf-8", "replace")
             raise _syntax_error(message, error.cursorpos)
-        encoded = result.parse_tree
+        encoded: bytes = result.parse_tree
+        return encoded
     finally:
         _LIBRARY.pg_query_free_parse_result(result)
+
+
+def read_tree(data: bytes, encoded: bytes) -> ParsedText:
+    """The text ``data`` with its tree from libpg_query's JSON. Raises StatementRefused where that is too deep."""
     try:
         tree = msgspec.json.decode(encoded)
     except (msgspec.DecodeError, RecursionError):

@@ -7,10 +7,10 @@ over HTTP, with the structural catalogs added. This module never changes a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
@@ -109,7 +109,14 @@ def judge_session(parsed: ParsedText, profile: Profile, catalog: FunctionCatalog
     return tuple(decided)
 
 
-def _bounds(raw: Node, data: bytes) -> tuple[int, int]:
+def said_again(known: SessionStatement, data: bytes, raw: Mapping[str, int]) -> SessionStatement:
+    """The plain query ``known``, which was judged before, in the words of the text ``data``, of which it is the only
+    statement and differs from ``known`` in whole numbers and places alone; ``raw`` is its place there."""
+    start, end = _bounds(raw, data)
+    return SessionStatement(known.kind, data[start:end].decode(), len(data[:start].decode()), known.verdict)
+
+
+def _bounds(raw: Mapping[str, Any], data: bytes) -> tuple[int, int]:
     """First byte and end of a RawStmt without blanks around; a length of 0 or none means the rest of the text."""
     start = raw.get("stmt_location", 0)
     end = start + raw["stmt_len"] if raw.get("stmt_len") else len(data)

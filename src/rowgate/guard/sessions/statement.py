@@ -98,6 +98,18 @@ class SessionStatement:
     parameters: tuple[tuple[int, str | None], ...] = ()
 
     @property
+    def is_plain_query(self) -> bool:
+        """Whether it is a query that the backend runs as it is, and there is no more to it than its verdict."""
+        return (
+            self.kind is SessionKind.QUERY
+            and self.verdict is not None
+            and not self.answers
+            and not self.parameters
+            and not self.settings
+            and self.name is None
+        )
+
+    @property
     def setting(self) -> SessionSetting | None:
         """The setting, where there is exactly one."""
         return self.settings[0] if len(self.settings) == 1 else None

@@ -1,0 +1,71 @@
+"""Statements that differ only in whole numbers and in where things stand are judged once.
+
+Clients that write values into their SQL send a new text each time. Such a text is still parsed, always; what is saved
+is the walk over a tree that was judged before. No rule of the guard looks at a whole-number constant (a test holds them
+to it), so two trees that are the same but for those get the same verdict. Refusals are never kept here, because they
+tell a place. Never looks at SQL: it cuts numbers out of the parser's own JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from threading import Lock
+from typing import Final, Generic, TypeVar
+
+MOST_SHAPES: Final = 1024
+LONGEST_SHAPE: Final = 8 * 1024
+
+# Inside JSON strings a quotation mark has a backslash before it, so these words with both marks are members of the
+# parser's nodes and never a part of anybody's text.
+_NUMBERS: Final = re.compile(
+    rb'("A_Const":\{"ival":\{)"ival":-?[0-9]+|,?"(?:location|list_start|list_end|stmt_location|stmt_len)":-?[0-9]+'
+)
+_ONE_STATEMENT: Final = re.compile(rb'(?:,"stmt_location":([0-9]+))?(?:,"stmt_len":([0-9]+))?\}\]\}\Z')
+
+_D = TypeVar("_D")
+
+
+def shape_of(tree: bytes) -> bytes | None:
+    """What stays of a parse tree (libpg_query's JSON) without its whole-number constants and places; None where that is
+    too long to be kept."""
+    return _NUMBERS.sub(rb"\1", tree) if len(tree) <= 2 * LONGEST_SHAPE else None
+
+
+def only_statement(tree: bytes) -> dict[str, int]:
+    """Place and length of the last statement in ``tree``, as its RawStmt has them."""
+    found = _ONE_STATEMENT.search(tree, max(len(tree) - 80, 0))
+    if found is None:
+        return {}
+    names = ("stmt_location", "stmt_len")
+    return {name: int(value) for name, value in zip(names, found.groups(), strict=True) if value is not None}
+
+
+class ShapeCache(Generic[_D]):
+    """What was decided about each shape; the least recently used leaves first. Safe to use from several threads."""
+
+    __slots__ = ("_decisions", "_lock")
+
+    def __init__(self) -> None:
+        self._decisions: OrderedDict[bytes, _D] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, shape: bytes) -> _D | None:
+        """The decision about ``shape``, or None."""
+        with self._lock:
+            decision = self._decisions.get(shape)
+            if decision is not None:
+                self._decisions.move_to_end(shape)
+            return decision
+
+    def put(self, shape: bytes, decision: _D) -> None:
+        """Keeps a decision, unless the shape is long."""
+        if len(shape) > LONGEST_SHAPE:
+            return
+        with self._lock:
+            self._decisions[shape] = decision
+            if len(self._decisions) > MOST_SHAPES:
+                self._decisions.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
