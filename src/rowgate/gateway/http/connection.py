@@ -50,6 +50,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._is_new = server.certificates is not None
+        self._is_private = True
         self._writable = asyncio.Event()
         self._writable.set()
         self.since = server.now
@@ -61,6 +62,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = transport  # type: ignore[assignment]
+        if self._is_new:
+            self._is_private = is_loopback(transport.get_extra_info("peername"))
         self._server.connections.add(self)
 
     def connection_lost(self, problem: Exception | None) -> None:
@@ -137,7 +140,7 @@ class HttpConnection(asyncio.Protocol):
         encoding = self._headers.get(b"content-encoding", b"identity").lower()
         if encoding != b"identity":
             self._refusal = error_response(MalformedHeader("compressed request bodies are not supported"))
-        if self._server.certificates is not None and not self._is_private():
+        if not self._is_private:
             self._refusal = error_response(RequestRefused(
                 "this port speaks TLS: use https:// or wss://", hint="Plain HTTP is served to this machine alone."
             ))  # fmt: skip
@@ -182,6 +185,7 @@ class HttpConnection(asyncio.Protocol):
         context = certificates.context(Application.HTTP)
         tls = TlsTransport(transport, self, context, self._server.buffer, self.data_received, self._tls_ready)
         self._transport = tls
+        self._is_private = True
         tls.feed(data)
 
     def _tls_ready(self, problem: Exception | None) -> None:
@@ -189,12 +193,6 @@ class HttpConnection(asyncio.Protocol):
         self.since = self._server.now
         if problem is not None:
             self.close()
-
-    def _is_private(self) -> bool:
-        transport = self._transport
-        return isinstance(transport, TlsTransport) or (
-            transport is not None and is_loopback(transport.get_extra_info("peername"))
-        )
 
     def _upgrade(self, data: bytes) -> None:
         """A request with Upgrade: a WebSocket leaves this server, with ``data`` that came behind the request."""
