@@ -16,7 +16,8 @@ from typing import Any, Final
 from rowgate.gateway.tls import ServerTls
 
 # OpenSSL's memory buffers never shrink, so they are filled and emptied in pieces: an idle connection keeps this much.
-PIECE_BYTES: Final = 4 * 1024
+READ_PIECE_BYTES: Final = 2 * 1024
+WRITE_PIECE_BYTES: Final = 4 * 1024
 LONGEST_RECORD: Final = 16 * 1024
 HANDSHAKE_RECORD: Final = 0x16
 HANDSHAKE_FAILURE: Final = b"\x15\x03\x01\x00\x02\x02\x28"
@@ -83,10 +84,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def feed(self, data: bytes) -> None:
         """Takes bytes of the client, as they came."""
-        for start in range(0, len(data), PIECE_BYTES):
+        for start in range(0, len(data), READ_PIECE_BYTES):
             if self._ended:
                 return
-            self._incoming.write(data[start : start + PIECE_BYTES])
+            self._incoming.write(data[start : start + READ_PIECE_BYTES])
             if self._on_handshake is None or self._shake():
                 self._decrypt()
 
@@ -126,7 +127,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         view = memoryview(data)
         try:
             while view:
-                view = view[self._tls.write(view[:PIECE_BYTES]) :]
+                view = view[self._tls.write(view[:WRITE_PIECE_BYTES]) :]
                 pieces.append(self._outgoing.read())
         except ssl.SSLError:
             self.abort()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 CLIENTS = 1000
 WARM_UP = 100
 MOST_PLAIN = 20_000
-MOST_TLS = 35_000
+MOST_TLS = 30_000
 DATA = b"x" * 20_000
 # Serves until its standard input ends.
 SERVER = """
