@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients.stack import Driver, Stack, start
+from tests.clients.stack import SERVERLESS_DRIVERS, Driver, Stack, start
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     assert running.stop() == 0
 
 
-@pytest.fixture(params=["neon-0", "neon-1"])
+@pytest.fixture(params=SERVERLESS_DRIVERS)
 def driver(request: pytest.FixtureRequest, stack: Stack) -> Driver:
     return Driver(request.param, stack.sql_url)

@@ -37,12 +37,6 @@ const clients = {
   async 'node-postgres'() {
     await likePg((await import('pg')).default);
   },
-  async 'neon-0'() {
-    await overWebSocket('neon-0');
-  },
-  async 'neon-1'() {
-    await overWebSocket('neon-1');
-  },
   async 'postgres.js'() {
     const sql = (await import('postgres')).default(url, { max: 3 });
     saw.me = (await sql`select auth.user_id() as me`)[0].me;
@@ -60,39 +54,6 @@ const clients = {
     });
     await sql.end();
   },
-  async drizzle() {
-    const { drizzle } = await import('drizzle-orm/node-postgres');
-    const { bigint, pgTable, text: textColumn } = await import('drizzle-orm/pg-core');
-    const { eq } = await import('drizzle-orm');
-    const pg = (await import('pg')).default;
-    const pool = new pg.Pool({ connectionString: url, max: 2 });
-    const db = drizzle(pool);
-    const todos = pgTable('todos', {
-      id: bigint({ mode: 'number' }).primaryKey().generatedByDefaultAsIdentity(),
-      userId: textColumn('user_id'), task: textColumn(),
-    });
-    saw.inserted = await db.transaction(async (inside) => {
-      const [row] = await inside.insert(todos).values({ task: 'drizzle' }).returning();
-      await inside.update(todos).set({ task: 'drizzled' }).where(eq(todos.id, row.id));
-      return (await inside.select().from(todos).where(eq(todos.id, row.id)))[0];
-    });
-    await db.delete(todos).where(eq(todos.task, 'drizzled'));
-    saw.left = (await db.select().from(todos).where(eq(todos.task, 'drizzled'))).length;
-    await pool.end();
-  },
-  async kysely() {
-    const { Kysely, PostgresDialect, sql } = await import('kysely');
-    const pg = (await import('pg')).default;
-    const db = new Kysely({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 2 }) }) });
-    saw.me = (await sql`select auth.user_id() as me`.execute(db)).rows[0].me;
-    await db.transaction().setIsolationLevel('serializable').execute(async (inside) => {
-      await inside.insertInto('todos').values({ task: 'kysely' }).execute();
-      saw.count = (await inside.selectFrom('todos').selectAll().where('task', '=', 'kysely').execute()).length;
-      throw new Error('take it back');
-    }).catch(() => {});
-    saw.after = (await db.selectFrom('todos').selectAll().where('task', '=', 'kysely').execute()).length;
-    await db.destroy();
-  },
 };
 
 async function overWebSocket(name) {
@@ -105,5 +66,5 @@ async function overWebSocket(name) {
   await likePg(neon);
 }
 
-await clients[job.client]();
+await (clients[job.client] ?? overWebSocket)(job.client);
 process.stdout.write(JSON.stringify(saw));

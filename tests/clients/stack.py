@@ -14,6 +14,8 @@ import httpx
 HERE = Path(__file__).parent
 READY_SECONDS = 60
 ROWGATE = [sys.executable, "-m", "rowgate"]
+SERVERLESS_DRIVERS = ("neon-0", "neon-1.0", "neon-1.1", "neon-1")
+"""The serverless driver by its names in package.json: 0.10, 1.0, 1.1 and the newest."""
 
 
 @dataclass

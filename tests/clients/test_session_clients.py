@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.clients.session_stack import Sessions, running_sessions
+from tests.clients.stack import SERVERLESS_DRIVERS
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,13 @@ def test_node_postgres(sessions: Sessions) -> None:
     like_pg(sessions.node("node-postgres"))
 
 
-@pytest.mark.parametrize("version", ["neon-0", "neon-1"])
-@pytest.mark.parametrize(("pipeline_connect", "coalesce"), [("password", True), ("password", False), (False, True)])
+@pytest.mark.parametrize(
+    ("version", "pipeline_connect", "coalesce"),
+    [
+        *((version, "password", True) for version in SERVERLESS_DRIVERS),
+        *((version, *way) for version in ("neon-0", "neon-1") for way in (("password", False), (False, True))),
+    ],
+)
 def test_the_serverless_driver_over_websocket(
     sessions: Sessions, version: str, pipeline_connect: str | bool, coalesce: bool
 ) -> None:
@@ -44,15 +50,6 @@ def test_postgres_js(sessions: Sessions) -> None:
     seen = sessions.node("postgres.js")
     assert (seen["me"], seen["error"], seen["count"], seen["after"]) == ("user_alice", "22012", 1, 0)
     assert (seen["many"], seen["cursor"]) == (list(range(20)), 100)
-
-
-def test_drizzle(sessions: Sessions) -> None:
-    seen = sessions.node("drizzle")
-    assert (seen["inserted"]["userId"], seen["inserted"]["task"], seen["left"]) == ("user_alice", "drizzled", 0)
-
-
-def test_kysely(sessions: Sessions) -> None:
-    assert sessions.node("kysely") == {"me": "user_alice", "count": 1, "after": 0}
 
 
 def psql(url: str, *commands: str) -> str:
