@@ -19,6 +19,7 @@ class RunningIssuer:
         self._folder = tempfile.TemporaryDirectory()
         listener = listen("127.0.0.1", 0)
         self._issuer = LocalIssuer(Path(self._folder.name), f"http://localhost:{listener.getsockname()[1]}")
+        self.url = self._issuer.url
         self.jwks_url = self._issuer.jwks_url
         self.mint = self._issuer.mint
         self._server = uvicorn.Server(uvicorn.Config(create_app(self._issuer), log_level="warning", lifespan="off"))

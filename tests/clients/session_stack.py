@@ -12,11 +12,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
+import pytest
+from psycopg import sql
 
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.stream import MessageStream
+from tests.clients.served import Served, as_url, serve, set_up
 from tests.clients.stack import HERE, Stack, start
+from tests.servers import TestServer
 
 DEADLINE = 10
 
@@ -88,6 +93,52 @@ def running_sessions(folder: Path, *more: str, **settings: str) -> Iterator[Sess
         yield Sessions(running)
     finally:
         assert running.stop() == 0
+
+
+SERVERS = ("dev", "postgres15")
+
+
+@contextmanager
+def sessions_on(
+    name: str, request: pytest.FixtureRequest, folder: Path, *more: str, **settings: str
+) -> Iterator[Sessions]:
+    """For one of ``SERVERS``: ``rowgate dev`` with its embedded 18, or ``rowgate serve`` before a plain 15."""
+    running = (
+        running_sessions(folder, *more, **settings)
+        if name == "dev"
+        else sessions_before(request.getfixturevalue(name), *more, **settings)
+    )
+    with running as sessions:
+        yield sessions
+
+
+@contextmanager
+def sessions_before(server: TestServer, *more: str, **settings: str) -> Iterator[Sessions]:
+    """The same by ``rowgate setup`` and ``rowgate serve`` before ``server``; the database is dropped afterwards."""
+    password = "the owner's"
+    with psycopg.connect(server.conninfo(), autocommit=True) as superuser:
+        superuser.execute(sql.SQL("create role neondb_owner login createrole password {}").format(password))
+        try:
+            prepared = set_up(server, "neondb", owner="neondb_owner", tables=";".join((*SCHEMA, *more)))
+            with serve(prepared, ROWGATE_PASSWORD_ROLES="true", **settings) as served:
+                yield Sessions(_stack_of(served, as_url(prepared.admin_url, user="neondb_owner", password=password)))
+        finally:
+            superuser.execute("drop database if exists neondb with (force)")
+            superuser.execute("drop role neondb_owner")
+
+
+def _stack_of(served: Served, owner_url: str) -> Stack:
+    """What ``rowgate dev`` would have printed."""
+    host = urlsplit(served.sql_url).netloc
+    return Stack(served.process, None, {
+        **served.urls,
+        "issuer_url": served.issuer.url,
+        "database_url": owner_url,
+        "superuser_url": served.prepared.admin_url,
+        "authenticated_url": f"postgresql://authenticated@{host}/neondb",
+        "anonymous_url": f"postgresql://anonymous@{host}/neondb",
+        "tokens": {user: served.issuer.mint(f"user_{user}") for user in ("alice", "bob")},
+    })  # fmt: skip
 
 
 class Wire:

@@ -23,7 +23,7 @@ class Stack:
     """The process and what it printed when it was ready."""
 
     process: subprocess.Popen[str]
-    data_dir: Path
+    data_dir: Path | None
     ready: dict[str, Any]
 
     def __getattr__(self, name: str) -> Any:

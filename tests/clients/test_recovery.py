@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.clients.test_serve import Served, serve, set_up
+from tests.clients.served import Served, serve, set_up
 from tests.servers import Embedded18
 
 CLEAR = {"08006", "08001", "57P01", "57P02", "57P03"}

@@ -1,5 +1,5 @@
 """The same queries give the same answers through the gateway as directly on Postgres: values, types, tags, notices and
-the fields of errors, over TCP and over HTTP."""
+the fields of errors, over TCP, over WebSocket and over HTTP; with Postgres 18 and with 15."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.clients.session_stack import Sessions, running_sessions
+from tests.clients.session_stack import SERVERS, Sessions, sessions_on
+from tests.clients.websocket_bridge import bridge
 
 NOTICE = (
     "create function noisy() returns int language plpgsql as "
@@ -95,9 +96,9 @@ ERROR_FIELDS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    with running_sessions(tmp_path_factory.mktemp("same"), *TABLES) as running:
+@pytest.fixture(scope="module", params=SERVERS)
+def sessions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
+    with sessions_on(request.param, request, tmp_path_factory.mktemp("same"), *TABLES) as running:
         yield running
 
 
@@ -109,8 +110,17 @@ def direct(sessions: Sessions) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture(scope="module")
-def through(sessions: Sessions) -> Iterator[psycopg.Connection[Any]]:
+def by_tcp(sessions: Sessions) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(sessions.url(), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def by_websocket(sessions: Sessions) -> Iterator[psycopg.Connection[Any]]:
+    with (
+        bridge(sessions.stack.ws_url) as port,
+        psycopg.connect(sessions.url(), host="127.0.0.1", port=port, sslmode="disable", autocommit=True) as connection,
+    ):
         yield connection
 
 
@@ -143,8 +153,10 @@ def seen(connection: psycopg.Connection[Any], query: str, *, binary: bool = Fals
 NOT_SQL = {"selec 1", "select count(*"}
 
 
+@pytest.mark.parametrize("way", ["by_tcp", "by_websocket"])
 @pytest.mark.parametrize("query", QUERIES)
-def test_over_tcp(direct: psycopg.Connection[Any], through: psycopg.Connection[Any], query: str) -> None:
+def test_in_a_session(request: pytest.FixtureRequest, direct: psycopg.Connection[Any], way: str, query: str) -> None:
+    through = request.getfixturevalue(way)
     for binary in (False, True):
         expected, got = [undone(connection, query, binary=binary) for connection in (direct, through)]
         if query in NOT_SQL:

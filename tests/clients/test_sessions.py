@@ -14,13 +14,14 @@ import psutil
 import psycopg
 import pytest
 
-from tests.clients.session_stack import Sessions, running_sessions
+from tests.clients.session_stack import SERVERS, Sessions, sessions_on
 from tests.clients.stack import start
 
 
-@pytest.fixture(scope="module")
-def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    with running_sessions(tmp_path_factory.mktemp("sessions"), ROWGATE_TOKEN_LEEWAY_SECONDS="0") as running:
+@pytest.fixture(scope="module", params=SERVERS)
+def sessions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
+    folder = tmp_path_factory.mktemp("sessions")
+    with sessions_on(request.param, request, folder, ROWGATE_TOKEN_LEEWAY_SECONDS="0") as running:
         yield running
 
 

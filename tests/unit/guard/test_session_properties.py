@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rowgate.errors import StatementRefused
 from rowgate.guard import CLIENT, DEVELOPMENT, FunctionCatalog, Guard
 from tests.unit.guard.honest import HONEST
+from tests.unit.guard.recorded import OPEN
 from tests.unit.guard.test_properties import BLANKS, EXPRESSION_PLACES, TOKENS, spelled
-from tests.unit.guard.test_session_texts import OPEN
 
 GUARD = Guard(CLIENT, FunctionCatalog.default(), cache_size=8)
 DEVELOPER = Guard(DEVELOPMENT, FunctionCatalog.default(), cache_size=8)

@@ -1,47 +1,17 @@
 """What real clients send: every recorded text passes in a session, and what is refused is refused on purpose.
 
-The files beside this one were recorded from the log of Postgres 15 and 18, on which the clients ran their start-up,
-their introspection and what they do between transactions; DBeaver's queries were put together by hand. A text begins
-after a line ``--- client: occasion``.
+That they also run, with the answers that Postgres gives, is shown in ``tests/clients/test_recorded_texts.py``.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from rowgate.errors import StatementRefused
 from rowgate.guard import CLIENT, FunctionCatalog, Guard, SessionKind
+from tests.unit.guard.recorded import OPEN, REFUSED, Recorded
 
-FOLDER = Path(__file__).parent / "session_texts"
 GUARD = Guard(CLIENT, FunctionCatalog.default())
-
-
-class Recorded(NamedTuple):
-    """One text and where it comes from."""
-
-    id: str
-    title: str
-    sql: str
-
-
-def read(path: Path) -> list[Recorded]:
-    texts: list[Recorded] = []
-    title, lines = "", []
-    for line in [*path.read_text("utf-8").splitlines(), "--- "]:
-        if line.startswith("--- "):
-            if title:
-                texts.append(Recorded(f"{path.stem}-{len(texts) + 1:03}", title, "\n".join(lines).strip()))
-            title, lines = line.removeprefix("--- "), []
-        else:
-            lines.append(line)
-    return texts
-
-
-OPEN = [text for path in sorted(FOLDER.glob("*.sql")) if path.stem != "refused" for text in read(path)]
-REFUSED = read(FOLDER / "refused.sql")
 
 
 @pytest.mark.parametrize("text", OPEN, ids=lambda text: text.id)
