@@ -1,6 +1,5 @@
-"""Unmodified clients over sessions: those of Node over TCP and WebSocket, psql, SQLAlchemy, Django, pandas, pgbench."""
+"""Unmodified clients over sessions: those of Node over TCP and WebSocket, SQLAlchemy, Django, pandas, pgbench."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,27 +49,6 @@ def test_postgres_js(sessions: Sessions) -> None:
     seen = sessions.node("postgres.js")
     assert (seen["me"], seen["error"], seen["count"], seen["after"]) == ("user_alice", "22012", 1, 0)
     assert (seen["many"], seen["cursor"]) == (list(range(20)), 100)
-
-
-def psql(url: str, *commands: str) -> str:
-    arguments = [word for command in commands for word in ("-c", command)]
-    environment = {**os.environ, "PGCONNECT_TIMEOUT": "10", "PAGER": ""}
-    done = subprocess.run(
-        ["psql", url, "-XAt", *arguments], capture_output=True, text=True, timeout=60, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_psql(sessions: Sessions) -> None:
-    for command in (r"\d", r"\d todos", r"\dt", r"\df", r"\dn", r"\du", r"\dp", r"\dT", r"\di", r"\dv",
-                    r"\conninfo", r"\encoding"):  # fmt: skip
-        psql(sessions.url(), command)
-    assert "todos" in psql(sessions.url(), r"\d")
-    assert psql(sessions.url(), "begin", "select auth.user_id()", "commit") == "BEGIN\nuser_alice\nCOMMIT\n"
-    assert psql(sessions.url(), r"\copy (select 1, 'x') to stdout") == "1\tx\n"
-    assert psql(sessions.url(), "select 1; select 2") == "1\n2\n"
-    assert psql(sessions.url(None), "select current_user") == "anonymous\n"
 
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
