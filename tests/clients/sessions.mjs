@@ -37,6 +37,18 @@ const clients = {
   async 'node-postgres'() {
     await likePg((await import('pg')).default);
   },
+  async 'the pool of node-postgres'() {
+    const pool = new (await import('pg')).default.Pool({ connectionString: url, max: 1 });
+    saw.users = [];
+    for (const statements of job.mess) {
+      const borrowed = await pool.connect();
+      for (const statement of statements) if (await borrowed.query(statement).then(() => false, () => true)) break;
+      await borrowed.query('rollback');
+      borrowed.release();
+      saw.users.push((await pool.query('select auth.user_id() as me')).rows[0].me);
+    }
+    await pool.end();
+  },
   async 'postgres.js'() {
     const sql = (await import('postgres')).default(url, { max: 3 });
     saw.me = (await sql`select auth.user_id() as me`)[0].me;

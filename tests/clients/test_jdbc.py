@@ -1,4 +1,4 @@
-"""The driver of JDBC in a session: prepared by the server, in batches, by cursor, and as pools of connections use it."""
+"""The driver of JDBC in a session: prepared by the server, in batches, by cursor, and as connection pools use it."""
 
 from __future__ import annotations
 
