@@ -89,6 +89,12 @@ class Settings:
     token_cache_size: int = _setting(100_000, "Verified tokens kept until they expire.", low=0)
     token_leeway_seconds: int = _setting(30, "Clock difference tolerated in exp, nbf and iat.", low=0)
     login_timeout_seconds: int = _setting(15, "How long a client of the Postgres protocol may take to log in.", low=1)
+    client_stall_seconds: int = _setting(
+        60,
+        "How long a session that holds a connection to Postgres waits for its client: to read its results, to end what "
+        "it began, to send COPY data.",
+        low=1,
+    )
     expired_sessions_finish_transaction: bool = _setting(
         True,
         "Whether a session whose token has expired may finish the transaction that is open then; off ends it at once.",

@@ -144,8 +144,9 @@ def _stack_of(served: Served, owner_url: str) -> Stack:
 class Wire:
     """A socket that speaks as badly as it likes."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self.socket = socket.create_connection((sessions.host, sessions.port), timeout=DEADLINE)
+    def __init__(self, sessions: Sessions, *, port: int | None = None) -> None:
+        address = (sessions.host, sessions.port) if port is None else ("127.0.0.1", port)
+        self.socket = socket.create_connection(address, timeout=DEADLINE)
         self.stream = MessageStream(1 << 24)
         self.unread: deque[tuple[bytes, bytes]] = deque()
 

@@ -42,3 +42,4 @@ def _to_client(gateway: ClientConnection, client: socket.socket) -> None:
     with suppress(OSError):
         for data in gateway:
             client.sendall(data if isinstance(data, bytes) else data.encode())
+        client.shutdown(socket.SHUT_WR)

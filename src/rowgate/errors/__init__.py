@@ -15,7 +15,8 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
-    │                           ConcurrencyExceeded 429, TooManySessions 503, StatementTimeout 400
+    │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
+    │                           StatementTimeout 400
     ├── DatabaseError           Postgres's own error, all its fields passed through     400
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
@@ -65,6 +66,7 @@ from rowgate.errors.root import (
 )
 from rowgate.errors.service import (
     BodyTooLarge,
+    ClientStalled,
     ConcurrencyExceeded,
     ConnectFailed,
     ConnectionLost,
@@ -100,6 +102,7 @@ from rowgate.errors.token import (
 __all__ = [
     "AuthenticationFailed",
     "BodyTooLarge",
+    "ClientStalled",
     "ConcurrencyExceeded",
     "ConfigurationError",
     "ConnectFailed",

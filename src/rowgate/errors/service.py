@@ -70,6 +70,14 @@ class TooManySessions(LimitExceeded):
     default_hint = "Try again shortly; close connections that nobody uses, or raise max_sessions."
 
 
+class ClientStalled(LimitExceeded):
+    """A session's client let a connection to Postgres wait for longer than ``client_stall_seconds``."""
+
+    code = "client_stalled"
+    sqlstate = "57P05"
+    default_hint = "Read results as they come, and end each transaction soon; or raise client_stall_seconds."
+
+
 class StatementTimeout(LimitExceeded):
     """The request took longer than ``statement_timeout_ms``; it was cancelled in Postgres and changed nothing."""
 

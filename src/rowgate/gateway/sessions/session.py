@@ -8,12 +8,14 @@ handful of backends. No statement runs before the verified identity is in its tr
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from rowgate.errors import (
+    ClientStalled,
     ConnectionLost,
     DatabaseError,
     InternalFault,
@@ -28,6 +30,7 @@ from rowgate.gateway.pipeline import LONG_TEXT
 from rowgate.gateway.sessions.backend import Backend
 from rowgate.gateway.sessions.conversation import Conversation, several_statements
 from rowgate.gateway.sessions.outflow import Outflow
+from rowgate.gateway.sessions.patience import Patience
 from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.gateway.sessions.state import SessionState
 from rowgate.gateway.sessions.stream import ClientStream
@@ -45,6 +48,8 @@ EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, r
 STOPPED: Final = DatabaseError(
     {"S": "FATAL", "V": "FATAL", "C": "57P01", "M": "terminating connection because the gateway is stopping"}
 )
+
+log = logging.getLogger("rowgate.sessions")
 
 
 class SessionOver(Exception):
@@ -83,6 +88,9 @@ class Session:
             self._state, settings.statement_timeout_ms, self._session_identity, self._outflow.write
         )
         self._backend: Backend | None = None
+        self._patience = Patience(
+            stream, settings.client_stall_seconds, holds=lambda: not self._is_free, lost=self._client_stalled
+        )
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
@@ -125,6 +133,7 @@ class Session:
             self._stream.gone.remove_done_callback(self._client_gone)
             if self._timer is not None:
                 self._timer.cancel()
+            self._patience.end()
             self._let_go()
 
     def stop(self) -> None:
@@ -158,6 +167,10 @@ class Session:
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
         if self._backend is not None:
             self._backend.wake(SessionOver())
+
+    def _client_stalled(self) -> None:
+        log.info("a client is ended, for which a connection to Postgres waited too long: %s", self._stream.peer)
+        self.end(ClientStalled("the client neither read what it was owed nor went on with what it had begun"))
 
     def _watch_expiry(self) -> None:
         if self._timer is not None:
@@ -384,6 +397,7 @@ class Session:
             raise SessionOver
         self._relay = self._new_relay()
         self._backend = Backend(pool, connection, self._relay, self._outflow)
+        self._patience.begin()
         return self._backend
 
     def _let_go(self) -> None:

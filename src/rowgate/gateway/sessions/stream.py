@@ -51,6 +51,13 @@ class ClientStream(Protocol):
         """The client's address and port, for logs."""
         ...
 
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when (the loop's time) the client is waited for: a ``read`` without bytes, or what was written and not
+        taken; None while it is not.
+        """
+        ...
+
     async def read(self) -> bytes:
         """The next bytes, as many as are there; ``b""`` at the end. Only one task may read.
 
@@ -63,7 +70,9 @@ class ClientStream(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Waits while the client reads too slowly; returns at once when it has gone. Only one task may wait."""
+        """Waits while the client reads too slowly; returns at once when it has gone, and after ``close``. Only one task
+        may wait.
+        """
         ...
 
     async def start_tls(self, context: ssl.SSLContext | None = None) -> None:
