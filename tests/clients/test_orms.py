@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,8 +140,9 @@ def prisma(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "schema.prisma").write_text(PRISMA_SCHEMA)
     (folder / "prisma.config.mjs").write_text("export default { schema: 'schema.prisma' };")
     # The client has no native engine. The command wants the one for migrations at hand, and does not run it here.
-    engine = "/bin/true"
-    package(folder, "prisma", "generate", PRISMA_SCHEMA_ENGINE_BINARY=engine, CHECKPOINT_DISABLE="1")
+    package(
+        folder, "prisma", "generate", PRISMA_SCHEMA_ENGINE_BINARY=shutil.which("true") or "", CHECKPOINT_DISABLE="1"
+    )
     package(
         folder, "esbuild", "generated/client.ts", "--bundle", "--platform=node", "--format=esm",
         "--packages=external", "--outfile=client.mjs",

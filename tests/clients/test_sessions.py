@@ -289,12 +289,22 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_the_session_ends_with_the_token(sessions: Sessions) -> None:
-    token = sessions.token("alice", lifetime=2)
+    token = sessions.token("alice", lifetime=3)
     url = f"postgresql://authenticated:{token}@{sessions.host}:{sessions.port}/neondb"
     with connect(url) as alice:
         assert me(alice) == "user_alice"
         with pytest.raises(psycopg.OperationalError, match="expired"):
             wait_until(lambda: me(alice) is None, seconds=15)
+
+
+def test_the_next_statement_reads_why_a_session_ended(sessions: Sessions) -> None:
+    """libpq takes an error that comes between two statements for a notice, and then knows only that all is over."""
+    token = sessions.token("alice", lifetime=3)
+    url = f"postgresql://authenticated:{token}@{sessions.host}:{sessions.port}/neondb"
+    with connect(url) as alice:
+        alice.execute("select slowly(2.5)")  # the token expires meanwhile
+        with pytest.raises(psycopg.OperationalError, match="expired"):
+            me(alice)
 
 
 def test_a_fresh_token_in_a_live_session(sessions: Sessions) -> None:

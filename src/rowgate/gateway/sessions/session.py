@@ -45,6 +45,8 @@ from rowgate.settings import Settings
 # The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
 EXPIRY_MARGIN_SECONDS: Final = 1.0
 EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Close})
+# How long a client that has just had an answer may take to ask again, and so to read why its session ends.
+LAST_WORD_SECONDS: Final = 1.0
 STOPPED: Final = DatabaseError(
     {"S": "FATAL", "V": "FATAL", "C": "57P01", "M": "terminating connection because the gateway is stopping"}
 )
@@ -190,13 +192,16 @@ class Session:
     # --- requests ---------------------------------------------------------------------------------------------
 
     async def _next(self) -> requests.Request:
-        if self._ending is not None and self._is_free:
-            self.end(self._ending)
+        if self._ending is not None and self._is_free and not self._waiting:
+            # Right behind an answer libpq would take the FATAL for a notice: the next request reads it, or nobody does.
+            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self._end_when_free, self._ending)
         while not self._waiting and not self._over:
             data = await self._stream.read()
             if not data or self._over:
                 raise SessionOver
             self._waiting.extend(self._protocol.receive(data))
+        if self._ending is not None and self._is_free:
+            self.end(self._ending)
         if self._over:
             raise SessionOver
         event = self._waiting.popleft()
