@@ -37,6 +37,14 @@ async function drizzledInTransaction(db, todos) {
   saw.after = (await db.select().from(todos).where(eq(todos.task, 'outer'))).length;
 }
 
+async function drizzledBySession(drizzle, Pool) {
+  const pool = new Pool({ connectionString: job.url, max: 2 });
+  const [db, todos] = [drizzle(pool), await drizzleTable()];
+  await drizzled(db, todos);
+  await drizzledInTransaction(db, todos);
+  await pool.end();
+}
+
 async function drizzleTable() {
   const { bigint, pgTable, text: textColumn } = await import('drizzle-orm/pg-core');
   return pgTable('todos', {
@@ -82,6 +90,13 @@ async function prismaedInTransaction(prisma) {
   await prisma.todo.deleteMany();
 }
 
+async function prismaedBySession(Adapter) {
+  const prisma = await prismaClient(new Adapter({ connectionString: job.url, max: 2 }));
+  await prismaed(prisma);
+  await prismaedInTransaction(prisma);
+  await prisma.$disconnect();
+}
+
 const clients = {
   async 'drizzle over HTTP'() {
     const { drizzle } = await import('drizzle-orm/neon-http');
@@ -94,20 +109,10 @@ const clients = {
     saw.batch = results.map((rows) => rows.map((each) => each.task));
   },
   async 'drizzle over WebSocket'() {
-    const { drizzle } = await import('drizzle-orm/neon-serverless');
-    const pool = new neon.Pool({ connectionString: job.url, max: 2 });
-    const [db, todos] = [drizzle(pool), await drizzleTable()];
-    await drizzled(db, todos);
-    await drizzledInTransaction(db, todos);
-    await pool.end();
+    await drizzledBySession((await import('drizzle-orm/neon-serverless')).drizzle, neon.Pool);
   },
   async 'drizzle over TCP'() {
-    const { drizzle } = await import('drizzle-orm/node-postgres');
-    const pool = new pg.Pool({ connectionString: job.url, max: 2 });
-    const [db, todos] = [drizzle(pool), await drizzleTable()];
-    await drizzled(db, todos);
-    await drizzledInTransaction(db, todos);
-    await pool.end();
+    await drizzledBySession((await import('drizzle-orm/node-postgres')).drizzle, pg.Pool);
   },
   // The table whose policies drizzle-kit wrote.
   async 'the generated table'() {
@@ -138,18 +143,10 @@ const clients = {
     await prisma.$disconnect();
   },
   async 'prisma over WebSocket'() {
-    const { PrismaNeon } = await import('@prisma/adapter-neon');
-    const prisma = await prismaClient(new PrismaNeon({ connectionString: job.url, max: 2 }));
-    await prismaed(prisma);
-    await prismaedInTransaction(prisma);
-    await prisma.$disconnect();
+    await prismaedBySession((await import('@prisma/adapter-neon')).PrismaNeon);
   },
   async 'prisma over TCP'() {
-    const { PrismaPg } = await import('@prisma/adapter-pg');
-    const prisma = await prismaClient(new PrismaPg({ connectionString: job.url, max: 2 }));
-    await prismaed(prisma);
-    await prismaedInTransaction(prisma);
-    await prisma.$disconnect();
+    await prismaedBySession((await import('@prisma/adapter-pg')).PrismaPg);
   },
 };
 

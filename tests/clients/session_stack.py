@@ -1,8 +1,6 @@
 """A running stack for the tests of sessions: a table with a policy, and addresses for every client."""
 
-import json
 import socket
-import subprocess
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from rowgate.pgwire import messages
 from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.stream import MessageStream
 from tests.clients.served import Served, as_url, serve, set_up
-from tests.clients.stack import HERE, Stack, start
+from tests.clients.stack import Stack, run_node, start
 from tests.servers import TestServer
 
 DEADLINE = 10
@@ -75,11 +73,7 @@ class Sessions:
             "client": client, "host": self.host, "port": self.port, "user": "authenticated",
             "password": self.stack.tokens["alice"], "database": "neondb", "wsProxy": f"{ws.netloc}{ws.path}", **more,
         }  # fmt: skip
-        done = subprocess.run(
-            ["node", "sessions.mjs"], input=json.dumps(job), capture_output=True, text=True, cwd=HERE, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        seen: dict[str, Any] = json.loads(done.stdout)
+        seen: dict[str, Any] = run_node("sessions.mjs", job)
         return seen
 
 

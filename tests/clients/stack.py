@@ -73,6 +73,16 @@ def start(data_dir: Path, *arguments: str, **settings: str) -> Stack:
     return Stack(process, data_dir, json.loads(line))
 
 
+def run_node(script: str, job: Any, **environment: str) -> Any:
+    """What a script beside this file prints as JSON; ``job`` is its standard input."""
+    done = subprocess.run(
+        ["node", script], input=json.dumps(job), capture_output=True, text=True, cwd=HERE, timeout=60,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @dataclass
 class Driver:
     """The serverless driver of one version, in Node."""
@@ -83,11 +93,8 @@ class Driver:
     def run(self, url: str, token: str | None, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The answers to a list of calls."""
         job = {"driver": self.name, "endpoint": self.endpoint, "url": url, "token": token, "calls": calls}
-        done = subprocess.run(
-            ["node", "driver.mjs"], input=json.dumps(job), capture_output=True, text=True, cwd=HERE, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        answers: list[dict[str, Any]] = run_node("driver.mjs", job)
+        return answers
 
     def one(
         self, url: str, token: str | None, sql: str, params: list[Any] | None = None, **more: Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.clients.session_stack import Sessions, running_sessions
-from tests.clients.stack import HERE
+from tests.clients.stack import HERE, run_node
 
 MODULES = HERE / "node_modules"
 WAYS = ("HTTP", "WebSocket", "TCP")
@@ -70,11 +69,7 @@ def run(sessions: Sessions, client: str, user: str = "alice", **more: Any) -> di
         "tokenless": f"postgresql://authenticated@{gateway.hostname}/neondb",
         "sqlUrl": sessions.stack.sql_url, "wsProxy": f"{gateway.netloc}{gateway.path}", **more,
     }  # fmt: skip
-    done = subprocess.run(
-        ["node", "orms.mjs"], input=json.dumps(job), capture_output=True, text=True, cwd=HERE, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
+    seen: dict[str, Any] = run_node("orms.mjs", job)
     return seen
 
 

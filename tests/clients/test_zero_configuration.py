@@ -1,6 +1,5 @@
 """With a wildcard certificate the serverless driver finds everything at its own default addresses."""
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.clients.stack import HERE, Stack, start
+from tests.clients.stack import Stack, run_node, start
 
 HOST = "ep-x.db.localhost"
 
@@ -28,12 +27,8 @@ def test_no_address_has_to_be_configured(stack: Stack, driver: str) -> None:
         "driver": driver, "host": HOST, "port": urlsplit(stack.sql_url).port, "token": stack.tokens["alice"],
         "ownerUrl": f"postgresql://{owner.username}:{owner.password}@{HOST}/neondb",
     }  # fmt: skip
-    done = subprocess.run(
-        ["node", "zero_configuration.mjs"], input=json.dumps(job), capture_output=True, text=True, cwd=HERE, timeout=60,
-        env={**os.environ, "NODE_EXTRA_CA_CERTS": stack.ca_file},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
+    seen = run_node("zero_configuration.mjs", job, NODE_EXTRA_CA_CERTS=stack.ca_file)
+    assert seen == {
         "token": "user_alice",
         "password": "neondb_owner",
         "pool": "user_alice",
