@@ -137,8 +137,8 @@ const clients = {
     await kyselyInTransaction(pg.Pool);
   },
   async 'prisma over HTTP'() {
-    const { PrismaNeonHttp } = await import('@prisma/adapter-neon');
-    const prisma = await prismaClient(new PrismaNeonHttp(job.tokenless, { authToken: job.token }));
+    const { PrismaNeonHTTP } = await import('@prisma/adapter-neon');
+    const prisma = await prismaClient(new PrismaNeonHTTP(job.tokenless, { authToken: job.token }));
     await prismaed(prisma);
     await prisma.$disconnect();
   },

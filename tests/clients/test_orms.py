@@ -43,6 +43,7 @@ generator client {
 
 datasource db {
   provider = "postgresql"
+  url      = "postgresql://the-adapter-has-its-own"
 }
 
 model Todo {
