@@ -81,6 +81,16 @@ def test_a_client_that_does_not_go_on(sessions: Sessions, sent: bytes) -> None:
         assert last_word(wire)["C"] == "57P05"
 
 
+def test_a_client_that_waits_for_postgres_is_not_silent(sessions: Sessions) -> None:
+    with Wire(sessions) as wire:
+        wire.log_in(sessions)
+        wire.send(messages.parse(b"", f"select slowly({STALL_SECONDS * 2.5})".encode()) + messages.bind(b"", b"", ())
+                  + messages.execute(b"") + messages.FLUSH)  # fmt: skip
+        assert [kind for kind, _ in wire.messages(until=b"C")] == [b"1", b"2", b"D", b"C"]
+        wire.send(messages.SYNC)
+        assert wire.messages()[-1][0] == b"Z"
+
+
 def test_a_client_that_reads_slowly_and_steadily_has_all_of_it(sessions: Sessions) -> None:
     with Wire(sessions) as wire:
         wire.log_in(sessions)

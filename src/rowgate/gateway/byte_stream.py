@@ -30,8 +30,8 @@ class ByteStream:
     """One client's bytes, both ways. The fronts' streams add what carries them."""
 
     __slots__ = (
-        "_address", "_ahead", "_behind_since", "_closing", "_ended", "_gone", "_host", "_paused", "_reader",
-        "_reading_since", "_since", "_transport", "_unwritten", "_writable",
+        "_address", "_ahead", "_closing", "_ended", "_gone", "_host", "_paused", "_reader", "_silent_since", "_since",
+        "_transport", "_unread_since", "_unwritten", "_writable",
     )  # fmt: skip
 
     def __init__(self, host: SessionHost) -> None:
@@ -46,8 +46,8 @@ class ByteStream:
         self._paused = False
         self._closing = False
         self._since = 0.0
-        self._reading_since = 0.0
-        self._behind_since = 0.0
+        self._silent_since = 0.0
+        self._unread_since = 0.0
         self._unwritten = 0
 
     # --- what a session uses ----------------------------------------------------------------------------------
@@ -86,11 +86,14 @@ class ByteStream:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
-    def waiting_since(self) -> float | None:
-        """Since when the client is waited for; the earlier of reading and writing."""
-        if self._writable is not None:
-            return self._behind_since if self._reader is None else min(self._behind_since, self._reading_since)
-        return None if self._reader is None else self._reading_since
+    def silent_since(self) -> float | None:
+        """Since when a read waits for bytes."""
+        return None if self._reader is None else self._silent_since
+
+    @property
+    def unread_since(self) -> float | None:
+        """Since when the client is behind with reading."""
+        return None if self._writable is None else self._unread_since
 
     async def read(self) -> bytes:
         """The next bytes; ``b""`` at the end."""
@@ -98,7 +101,7 @@ class ByteStream:
             if self._reader is not None:
                 raise RuntimeError("two tasks read one stream")
             self._reader = self._host.loop.create_future()
-            self._reading_since = self._host.loop.time()
+            self._silent_since = self._host.loop.time()
             try:
                 await self._reader
             finally:
@@ -169,7 +172,7 @@ class ByteStream:
         """The client reads slowly."""
         if self._writable is None:
             self._writable = self._host.loop.create_future()
-            self._behind_since = self._host.loop.time()
+            self._unread_since = self._host.loop.time()
 
     def resume_writing(self) -> None:
         """The client has caught up."""

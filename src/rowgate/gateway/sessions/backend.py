@@ -193,6 +193,11 @@ class Backend:
         """Whether the backend owes nothing and stands outside any transaction."""
         return self._relay.is_settled and self._relay.status == answers.IDLE and not self._unsent
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the backend owes an answer to something that has gone out."""
+        return not self._relay.is_settled and not self._unsent
+
     def give_back(self) -> None:
         """Gives the connection back to the pool, in whatever state it is."""
         connection, relay = self.connection, self._relay

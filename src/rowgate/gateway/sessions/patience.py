@@ -9,22 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
+from math import inf
 
 from rowgate.gateway.sessions.stream import ClientStream
 
 
-class Patience:
-    """Calls ``lost`` when the client has let a session wait for ``seconds``, while ``holds`` says that it holds one."""
+class Turn(Enum):
+    """For whom a session waits."""
 
-    __slots__ = ("_holds", "_lost", "_seconds", "_stream", "_timer")
+    NOBODY = "the session holds no connection"
+    CLIENT = "the client is to send more"
+    SERVER = "Postgres works, and the client waits for it"
+
+
+class Patience:
+    """Calls ``lost`` when the client has let a session wait for ``seconds``. ``turn`` says whose turn it is."""
+
+    __slots__ = ("_lost", "_not_before", "_seconds", "_stream", "_timer", "_turn")
 
     def __init__(
-        self, stream: ClientStream, seconds: float, *, holds: Callable[[], bool], lost: Callable[[], None]
+        self, stream: ClientStream, seconds: float, *, turn: Callable[[], Turn], lost: Callable[[], None]
     ) -> None:
         self._stream = stream
         self._seconds = seconds
-        self._holds = holds
+        self._turn = turn
         self._lost = lost
+        self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -40,12 +51,24 @@ class Patience:
 
     def _look(self) -> None:
         self._timer = None
-        if not self._holds():
+        turn = self._turn()
+        if turn is Turn.NOBODY:
             return
         loop = asyncio.get_running_loop()
-        since = self._stream.waiting_since
-        left = self._seconds if since is None else since + self._seconds - loop.time()
+        left = self._waiting_since(turn, loop.time()) + self._seconds - loop.time()
         if left > 0:
             self._timer = loop.call_later(left, self._look)
         else:
             self._lost()
+
+    def _waiting_since(self, turn: Turn, now: float) -> float:
+        """Since when the client is waited for; ``now`` where it is not."""
+        unread, silent = self._stream.unread_since, self._stream.silent_since
+        if unread is not None:
+            return unread
+        if turn is Turn.SERVER:
+            self._not_before = inf
+            return now
+        if self._not_before == inf:
+            self._not_before = now  # Postgres has answered since the last look, and nobody knows when
+        return now if silent is None else max(silent, self._not_before)

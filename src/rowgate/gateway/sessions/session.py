@@ -30,7 +30,7 @@ from rowgate.gateway.pipeline import LONG_TEXT
 from rowgate.gateway.sessions.backend import Backend
 from rowgate.gateway.sessions.conversation import Conversation, several_statements
 from rowgate.gateway.sessions.outflow import Outflow
-from rowgate.gateway.sessions.patience import Patience
+from rowgate.gateway.sessions.patience import Patience, Turn
 from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.gateway.sessions.state import SessionState
 from rowgate.gateway.sessions.stream import ClientStream
@@ -91,7 +91,7 @@ class Session:
         )
         self._backend: Backend | None = None
         self._patience = Patience(
-            stream, settings.client_stall_seconds, holds=lambda: not self._is_free, lost=self._client_stalled
+            stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
         )
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
@@ -169,6 +169,11 @@ class Session:
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
         if self._backend is not None:
             self._backend.wake(SessionOver())
+
+    def _whose_turn(self) -> Turn:
+        if self._backend is None or self._is_free:
+            return Turn.NOBODY
+        return Turn.SERVER if self._backend.is_working and not self._copying else Turn.CLIENT
 
     def _client_stalled(self) -> None:
         log.info("a client is ended, for which a connection to Postgres waited too long: %s", self._stream.peer)

@@ -52,10 +52,13 @@ class ClientStream(Protocol):
         ...
 
     @property
-    def waiting_since(self) -> float | None:
-        """Since when (the loop's time) the client is waited for: a ``read`` without bytes, or what was written and not
-        taken; None while it is not.
-        """
+    def silent_since(self) -> float | None:
+        """Since when (the loop's time) a ``read`` waits for bytes; None where none waits."""
+        ...
+
+    @property
+    def unread_since(self) -> float | None:
+        """Since when (the loop's time) the client is behind with reading; None where it is not."""
         ...
 
     async def read(self) -> bytes:
