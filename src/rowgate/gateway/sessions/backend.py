@@ -1,60 +1,39 @@
 """The backend that a session holds from the first message of a transaction to its end.
 
-Sends the session's context (its settings, then the verified identity) ahead of the first statement that could see or
-use it, in the same transaction, and nothing of the client's before that. Gives the backend back idle, cleansed where
-a function of the user may have left something, or drops it. Never decides what may run.
+Gives the backend back idle, cleansed where a function of the user may have left something, or drops it. Never decides
+what may run.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from rowgate.errors import RowgateError
+from rowgate.gateway.sessions.composer import Composer
 from rowgate.gateway.sessions.outflow import Outflow
-from rowgate.gateway.sessions.relay import HIDDEN_BIND, IDENTITY_BIND, IDENTITY_EXECUTE, SYNC, Relay, Slot
-from rowgate.guard.sessions.statement import SessionSetting
+from rowgate.gateway.sessions.relay import SYNC, Relay, Slot
 from rowgate.pgwire import messages
-from rowgate.pgwire.fields import data_row
 from rowgate.pgwire.server import answers
 from rowgate.postgres.connection import Connection
-from rowgate.postgres.exchange import Step
 from rowgate.postgres.pool import Pool
-from rowgate.postgres.session_context import SessionIdentity
-from rowgate.postgres.shared_statements import StatementKey
-
-NO_TYPES = b"\0\0"
-EXECUTE = messages.execute(b"")
-TRANSACTION_DEFAULTS = frozenset(
-    {"default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"}
-)
 
 
-class Backend:
+class Backend(Composer):
     """One connection of ``pool``, held. ``relay`` turns its answers into the client's, which ``outflow`` takes."""
 
     def __init__(self, pool: Pool, connection: Connection, relay: Relay, outflow: Outflow) -> None:
+        super().__init__(connection, relay)
         self._pool = pool
-        self._relay = relay
         self._outflow = outflow
-        self._unsent: list[bytes] = []
         self._settled: asyncio.Future[None] | None = None
         self._problem: RowgateError | None = None
         self._syncs = 0
-        self.connection = connection
-        self.has_settings = False
-        self.has_identity = False
-        self.discard_after = False
         self.was_cancelled = False
         connection.attach(self)
         # First of all: after an error the server skips what is left before Sync.
         for name in connection.statements.overflow():
             self.add(messages.close_statement(name), Slot("close", visible=False))
-
-    @property
-    def last_tag(self) -> bytes:
-        """The body of the last CommandComplete."""
-        return self._relay.last_tag
 
     # --- what the connection tells ----------------------------------------------------------------------------
 
@@ -83,11 +62,6 @@ class Backend:
             self._settled.set_exception(problem)
 
     # --- sending ----------------------------------------------------------------------------------------------
-
-    def add(self, message: bytes, slot: Slot) -> None:
-        """Appends a message and what becomes of its answer."""
-        self._unsent.append(message)
-        self._relay.expect(slot)
 
     def add_raw(self, data: bytes) -> None:
         """Appends bytes that have no answer of their own (COPY data, Flush)."""
@@ -133,59 +107,6 @@ class Backend:
         finally:
             self._settled = None
 
-    # --- the context ------------------------------------------------------------------------------------------
-
-    def parse_shared(self, key: StatementKey) -> bytes:
-        """The backend's name of a statement; Parse goes ahead where the backend does not know it yet."""
-        statements = self.connection.statements
-        name = statements.find(key)
-        if name is None:
-            name = statements.add(key)
-            self.add(parse_message(name, key), Slot("parse", visible=False, skipped=lambda: statements.forget(key)))
-        return name
-
-    def run_hidden(self, key: StatementKey, *, quiet: bool = False, row: Callable[[bytes], None] | None = None) -> None:
-        """Runs a statement of the gateway's own, unseen by the client."""
-        name = self.parse_shared(key)
-        self.add(messages.bind(b"", name, ()), HIDDEN_BIND)
-        self.add(EXECUTE, Slot("execute", visible=False, quiet=quiet, row=row))
-
-    def set_local(self, assignment: str) -> None:
-        """Sets what ``assignment`` says for the transaction, unseen by the client."""
-        self.run_hidden((f"SET LOCAL {assignment}".encode(), NO_TYPES), quiet=True)
-
-    def set_up(self, settings: Iterable[SessionSetting], identity: SessionIdentity | None) -> None:
-        """Puts the session's settings and identity into the transaction, each once; an identity takes a snapshot."""
-        if not self.has_settings:
-            self.has_settings = True
-            for setting in settings:
-                self.set_local(setting.assignment)
-                if setting.name in TRANSACTION_DEFAULTS:
-                    # The transaction has begun, so its default is too late for it.
-                    own = setting.name.removeprefix("default_")
-                    self.set_local(setting.assignment.replace(setting.name, own, 1))
-        if identity is not None and not self.has_identity:
-            self.has_identity = True
-            parts: list[bytes] = []
-            steps: list[Step] = []
-            self.connection.identities.add(identity, parts, steps)
-            for step in steps:
-                self._expect_identity(step)
-            self._unsent += parts
-
-    def forget_context(self) -> None:
-        """The transaction has ended inside a pipeline: what follows is another one."""
-        self.has_settings = self.has_identity = False
-
-    def _expect_identity(self, step: Step) -> None:
-        connection = self.connection
-        if step.parsed_here:
-            self._relay.expect(
-                Slot("parse", visible=False, done=lambda: connection.learn_identity(step), is_context=True)
-            )
-        self._relay.expect(IDENTITY_BIND)
-        self._relay.expect(IDENTITY_EXECUTE)
-
     # --- the end ----------------------------------------------------------------------------------------------
 
     @property
@@ -215,15 +136,3 @@ class Backend:
             self._pool.cleanse(connection)
         else:
             self._pool.release(connection)
-
-
-def parse_message(name: bytes, key: StatementKey) -> bytes:
-    """Parse for a statement under the backend's ``name``."""
-    sql, types = key
-    return messages.raw(b"P", name + b"\0" + sql + b"\0" + types)
-
-
-def first_column(body: bytes) -> str:
-    """The first value of a DataRow body, as text."""
-    values = data_row(body)
-    return "" if not values or values[0] is None else values[0].decode("utf-8", "replace")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rowgate.errors import DatabaseError, RowgateError, StatementRefused
-from rowgate.gateway.sessions.backend import EXECUTE, NO_TYPES, Backend, first_column, parse_message
+from rowgate.gateway.sessions.composer import EXECUTE, NO_TYPES, Composer, first_column, parse_message
 from rowgate.gateway.sessions.relay import BIND, CLOSE, DESCRIBE, HIDDEN_BIND, HIDDEN_PARSE, Slot
 from rowgate.gateway.sessions.state import REPORTED, Definition, SessionState
 from rowgate.guard.sessions.settings import bound, session_setting
@@ -87,7 +87,7 @@ class Conversation:
 
     # --- the simple protocol ----------------------------------------------------------------------------------
 
-    def run_simple(self, backend: Backend, statement: SessionStatement, *, status: int) -> None:
+    def run_simple(self, backend: Composer, statement: SessionStatement, *, status: int) -> None:
         """Appends one statement of a simple query. ``status`` is the transaction's, as ReadyForQuery tells it."""
         self._refuse_in_transaction(statement, status)
         self._prepare_context(backend, statement)
@@ -102,7 +102,7 @@ class Conversation:
 
     # --- the extended protocol --------------------------------------------------------------------------------
 
-    def define(self, backend: Backend, request: Parse, statement: SessionStatement | None) -> None:
+    def define(self, backend: Composer, request: Parse, statement: SessionStatement | None) -> None:
         """Parse: the session knows the statement from now on, and the backend too."""
         if request.name and request.name in self._state.statements:
             raise _postgres("42P05", f'prepared statement "{_shown(request.name)}" already exists')
@@ -126,7 +126,7 @@ class Conversation:
 
         backend.add(parse_message(name, definition.key), Slot("parse", skipped=skipped))
 
-    def bind(self, backend: Backend, request: Bind, *, status: int) -> None:
+    def bind(self, backend: Composer, request: Bind, *, status: int) -> None:
         """Bind: the statement gets the backend's name, after the transaction has the session's context."""
         definition = self.definition(request.statement)
         statement = definition.statement
@@ -143,7 +143,7 @@ class Conversation:
         backend.add(message, BIND)
         self._state.portals[request.portal] = Definition(statement, definition.key)
 
-    def describe(self, backend: Backend, request: Describe) -> None:
+    def describe(self, backend: Composer, request: Describe) -> None:
         """Describe of a statement or a portal."""
         if request.kind == b"P":
             backend.add(messages.describe_portal(request.name), DESCRIBE)
@@ -152,7 +152,7 @@ class Conversation:
         name = self._backend_name(backend, request.name, definition)
         backend.add(messages.describe_statement(name), DESCRIBE)
 
-    def execute(self, backend: Backend, request: Execute) -> None:
+    def execute(self, backend: Composer, request: Execute) -> None:
         """Execute of a portal."""
         definition = self._state.portals.get(request.portal)
         if definition is None:
@@ -167,7 +167,7 @@ class Conversation:
         if statement.kind is SessionKind.COPY_FROM:
             backend.flush()  # the server asks for the data without waiting for a Sync
 
-    def close(self, backend: Backend, request: Close) -> None:
+    def close(self, backend: Composer, request: Close) -> None:
         """Close of a statement (the session's own) or a portal."""
         if request.kind == b"P":
             self._state.portals.pop(request.name, None)
@@ -176,7 +176,7 @@ class Conversation:
         self._state.statements.pop(request.name, None)
         backend.add(messages.close_statement(POISON_NAME), CLOSE)
 
-    def refuse(self, backend: Backend, error: bytes) -> None:
+    def refuse(self, backend: Composer, error: bytes) -> None:
         """The gateway has refused: the backend fails too, and the client reads ``error`` in place of its error."""
         backend.add(messages.bind(b"", POISON_NAME, ()), Slot("bind", refusal=error))
 
@@ -194,7 +194,7 @@ class Conversation:
         if self._state.statements.get(name) is definition:
             del self._state.statements[name]
 
-    def _backend_name(self, backend: Backend, client_name: bytes, definition: Definition) -> bytes:
+    def _backend_name(self, backend: Composer, client_name: bytes, definition: Definition) -> bytes:
         if client_name:
             return backend.parse_shared(definition.key)
         statements = backend.connection.statements
@@ -209,7 +209,7 @@ class Conversation:
         if statement.kind == SessionKind.DEALLOCATE and (statement.name or "").encode() not in self._state.statements:
             raise _postgres("26000", f'prepared statement "{statement.name}" does not exist')
 
-    def _prepare_context(self, backend: Backend, statement: SessionStatement) -> None:
+    def _prepare_context(self, backend: Composer, statement: SessionStatement) -> None:
         kind = statement.kind
         if kind is not SessionKind.QUERY and kind in ENDINGS:
             return
@@ -238,7 +238,7 @@ class Conversation:
         wanted = setting.milliseconds or limit
         return SessionSetting(setting.name, (str(min(wanted, limit)),), min(wanted, limit))
 
-    def _execution(self, backend: Backend, statement: SessionStatement, *, offset: int = 0) -> Slot:
+    def _execution(self, backend: Composer, statement: SessionStatement, *, offset: int = 0) -> Slot:
         kind = statement.kind
         if statement.verdict is not None and statement.verdict.calls_user_functions:
             backend.discard_after = True
@@ -271,7 +271,7 @@ class Conversation:
     def _deallocate(self, name: bytes) -> None:
         self._state.statements.pop(name, None)
 
-    def _transaction_ended(self, backend: Backend) -> None:
+    def _transaction_ended(self, backend: Composer) -> None:
         self._state.portals.clear()
         if backend.last_tag == b"COMMIT\0":
             self._state.settings.committed()
@@ -291,7 +291,7 @@ class Conversation:
         for setting in statement.settings:
             self._state.settings.make(self._bounded(setting))
 
-    def _after(self, backend: Backend, statement: SessionStatement) -> None:
+    def _after(self, backend: Composer, statement: SessionStatement) -> None:
         """What the end of a transaction inside a pipeline means, and what the client is told of a new setting."""
         kind = statement.kind
         if kind is SessionKind.QUERY:
@@ -307,7 +307,7 @@ class Conversation:
         elif kind in SETTING_KINDS:
             self._set_the_rest(backend, statement)
 
-    def _set_the_rest(self, backend: Backend, statement: SessionStatement) -> None:
+    def _set_the_rest(self, backend: Composer, statement: SessionStatement) -> None:
         """What the statement's own SQL does not set: the second of two settings, and all of a SELECT set_config()."""
         if statement.answers or statement.kind is not SessionKind.SET_TRANSACTION:  # which sets all of them itself
             for setting in statement.settings[0 if statement.answers else 1 :]:
@@ -316,7 +316,7 @@ class Conversation:
             for setting in statement.settings:
                 self._report(backend, setting)
 
-    def _report(self, backend: Backend, setting: SessionSetting) -> None:
+    def _report(self, backend: Composer, setting: SessionSetting) -> None:
         """The value in Postgres's own spelling, as ParameterStatus, for the settings that Postgres reports."""
         name = REPORTED.get(setting.name)
         if name is not None:
