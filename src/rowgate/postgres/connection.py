@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Final, Protocol
 
 from rowgate.errors import ConnectionLost, ProtocolViolation, ResultTooLarge, RowgateError
@@ -20,7 +21,7 @@ from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, St
 from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.shared_statements import SharedStatements
-from rowgate.postgres.turns import Turns
+from rowgate.postgres.turns import Answered, Turns
 
 IDLE: Final = 0x49
 COPY_FAIL: Final = messages.copy_fail(b"data for COPY cannot be sent here")
@@ -72,6 +73,8 @@ class Connection(asyncio.Protocol):
         self.cut_short = False
         """Whether this side broke it off while the backend had work to do: a cancel is needed to end that."""
         self.busy_since: float | None = None
+        self.last_seconds = inf
+        """How long the last exchange of a session took."""
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._max_result_bytes = max_result_bytes
@@ -139,6 +142,7 @@ class Connection(asyncio.Protocol):
         try:
             for kind, body in self._stream.feed(data):
                 if listener.receive(kind, body):
+                    self.last_seconds = inf if self.busy_since is None else self._loop.time() - self.busy_since
                     self.busy_since = None
             listener.delivered()
         except RowgateError as problem:
@@ -179,6 +183,11 @@ class Connection(asyncio.Protocol):
             self._add_own(b"COMMIT", "commit", parts, steps)
         parts.append(messages.SYNC)
         return self._start(Exchange(steps), b"".join(parts))
+
+    def run_exchange(self, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
+        """Sends ``data``, which ends with a Sync, and gives a future of its outcome; see ``run`` for what it raises."""
+        self._require_usable()
+        return self._start(exchange, data)
 
     def run_simple(self, sql: bytes) -> asyncio.Future[Outcome]:
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
@@ -279,7 +288,7 @@ class Connection(asyncio.Protocol):
     def _too_large(self) -> ResultTooLarge:
         return ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
 
-    def _start(self, exchange: Exchange, data: bytes) -> asyncio.Future[Outcome]:
+    def _start(self, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
         if self._turns.head is None:
             self.statements.unnamed = None  # the exchange may parse its own
@@ -343,7 +352,7 @@ class Connection(asyncio.Protocol):
         if kind != 0x4E:
             raise ProtocolViolation(f"message {chr(kind)!r} came without a request")
 
-    def _finish(self, exchange: Exchange) -> None:
+    def _finish(self, exchange: Answered) -> None:
         now = self._loop.time()
         outcome = exchange.outcome(now - (self.busy_since or now))
         self._keep_prepared(exchange)
@@ -367,7 +376,7 @@ class Connection(asyncio.Protocol):
         if not was_awaited and self.on_free is not None:
             self.on_free(self)
 
-    def _keep_prepared(self, exchange: Exchange) -> None:
+    def _keep_prepared(self, exchange: Answered) -> None:
         for step in exchange.parsed_steps:
             prepared = step.prepared
             if prepared is None or not prepared.name:

@@ -45,20 +45,25 @@ class KnownTexts:
 
     def are_quick(self, statements: Sequence[Statement]) -> bool:
         """Whether all of them have been quick of late. With other parameters they may still be slow."""
-        for statement in statements:
-            text = self._texts.get(statement.sql)
-            if text is None or text.quick_runs < QUICK_RUNS:
-                return False
-        return True
+        return all(self.is_quick(statement.sql) for statement in statements)
+
+    def is_quick(self, sql: bytes) -> bool:
+        """Whether a text has been quick of late; whoever has texts with values in them may name them otherwise."""
+        text = self._texts.get(sql)
+        return text is not None and text.quick_runs >= QUICK_RUNS
 
     def remember(self, statements: Sequence[Statement], seconds: float) -> None:
         """Notes texts that have run, all together in so many seconds."""
         for statement in statements:
-            text = self._texts.get(statement.sql)
-            if text is None:
-                if len(statement.sql) > LONGEST_TEXT:
-                    continue
-                text = self._texts[statement.sql] = _Text(len(statement.parameters))
-                if len(self._texts) > MOST_TEXTS:
-                    self._texts.popitem(last=False)
-            text.quick_runs = text.quick_runs + 1 if seconds < QUICK_SECONDS else 0
+            self.note(statement.sql, seconds, len(statement.parameters))
+
+    def note(self, sql: bytes, seconds: float, parameter_count: int = 0) -> None:
+        """Notes one text that has run."""
+        text = self._texts.get(sql)
+        if text is None:
+            if len(sql) > LONGEST_TEXT:
+                return
+            text = self._texts[sql] = _Text(parameter_count)
+            if len(self._texts) > MOST_TEXTS:
+                self._texts.popitem(last=False)
+        text.quick_runs = text.quick_runs + 1 if seconds < QUICK_SECONDS else 0

@@ -76,6 +76,8 @@ class Pool:
 
         ``shares``: the request only reads, so it may run twice, and it is quick: it may stand in a lane.
         """
+        if shares and self._waiters:
+            return None  # a lane that more and more readers join would never come free for those who wait for it
         if shares and len(self._lanes) >= OWN_LANES:
             lane = self._lanes.find()
             if lane is not None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
 
-from rowgate.postgres.exchange import Exchange, Outcome
+from rowgate.errors import DatabaseError
+from rowgate.postgres.exchange import Outcome, Step
 
 
 class Overtaken(Exception):
@@ -20,15 +23,45 @@ class Overtaken(Exception):
     """
 
 
+class Answered(Protocol):
+    """What takes a backend's answer to one exchange: ``exchange.Exchange``, or whoever relays it to a client."""
+
+    error: DatabaseError | None
+    copy_refused: bool
+
+    @property
+    def status(self) -> int:
+        """The transaction's status after the answer; 0 before."""
+        ...
+
+    @property
+    def state_changed(self) -> bool:
+        """Whether the backend's session is not as it was."""
+        ...
+
+    @property
+    def parsed_steps(self) -> Sequence[Step]:
+        """The steps whose statement the backend has parsed."""
+        ...
+
+    def receive(self, kind: int, body: bytes) -> bool:
+        """Takes one message; True when it was ReadyForQuery. Raises ProtocolViolation."""
+        ...
+
+    def outcome(self, seconds: float) -> Outcome:
+        """The end, once ``receive`` has returned True; ``seconds`` is how long it took."""
+        ...
+
+
 class Turns:
     """``head`` is the exchange that is being answered, None when the backend has nothing to do."""
 
     __slots__ = ("_following", "_waiter", "head")
 
     def __init__(self) -> None:
-        self.head: Exchange | None = None
+        self.head: Answered | None = None
         self._waiter: asyncio.Future[Outcome] | None = None
-        self._following: deque[tuple[Exchange, asyncio.Future[Outcome] | None]] = deque()
+        self._following: deque[tuple[Answered, asyncio.Future[Outcome] | None]] = deque()
 
     def __len__(self) -> int:
         return 0 if self.head is None else 1 + len(self._following)
@@ -43,7 +76,7 @@ class Turns:
         """Whether nobody waits for the answer to the head any more."""
         return self.head is not None and (self._waiter is None or self._waiter.done())
 
-    def add(self, exchange: Exchange, waiter: asyncio.Future[Outcome]) -> None:
+    def add(self, exchange: Answered, waiter: asyncio.Future[Outcome]) -> None:
         """``exchange`` has been sent last; ``waiter`` is told its outcome."""
         if self.head is None:
             self.head, self._waiter = exchange, waiter

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from rowgate.errors import (
@@ -32,6 +33,7 @@ from rowgate.gateway.sessions.conversation import Conversation, several_statemen
 from rowgate.gateway.sessions.outflow import Outflow
 from rowgate.gateway.sessions.patience import Patience, Turn
 from rowgate.gateway.sessions.relay import Relay, Slot
+from rowgate.gateway.sessions.shared_reads import NotShared, SharedReads, is_quick, note
 from rowgate.gateway.sessions.state import SessionState
 from rowgate.gateway.sessions.stream import ClientStream
 from rowgate.guard.sessions.statement import SessionKind, SessionSetting, SessionStatement
@@ -40,11 +42,16 @@ from rowgate.pgwire import messages
 from rowgate.pgwire.server import answers, requests
 from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event, Violation
 from rowgate.postgres.session_context import SessionIdentity
+from rowgate.postgres.turns import Overtaken
 from rowgate.settings import Settings
 
 # The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
 EXPIRY_MARGIN_SECONDS: Final = 1.0
 EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Close})
+READS_BEGIN: Final = frozenset({requests.Query, requests.Parse, requests.Bind})
+CANCELLED: Final = DatabaseError(
+    {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "canceling statement due to user request"}
+)
 # How long a client that has just had an answer may take to ask again, and so to read why its session ends.
 LAST_WORD_SECONDS: Final = 1.0
 STOPPED: Final = DatabaseError(
@@ -52,6 +59,10 @@ STOPPED: Final = DatabaseError(
 )
 
 log = logging.getLogger("rowgate.sessions")
+
+
+class ReadCancelled(Exception):
+    """The client has cancelled a read that shares its connection."""
 
 
 class SessionOver(Exception):
@@ -93,6 +104,8 @@ class Session:
         self._patience = Patience(
             stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
         )
+        self._shared = SharedReads(self._conversation, self._judge_short)
+        self._measured: SessionStatement | None = None
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
@@ -111,6 +124,9 @@ class Session:
 
     async def cancel(self) -> None:
         """A cancel request with this session's key: ends what runs now."""
+        if self._shared.is_reading:
+            self._shared.interrupt(ReadCancelled())
+            return
         backend = self._backend
         if backend is not None and not self._relay.is_settled:
             backend.was_cancelled = True  # a cancel that comes late must not hit whoever has the connection next
@@ -123,7 +139,9 @@ class Session:
         self._watch_expiry()
         try:
             while True:
-                await self._serve(await self._next())
+                request = await self._next()
+                if not await self._read_shared(request):
+                    await self._serve(request)
                 if not self._waiting:
                     await self._outflow.drain()
         except SessionOver:
@@ -150,7 +168,9 @@ class Session:
     @property
     def _is_free(self) -> bool:
         # A backend is held only while something is open, unless the session keeps it.
-        return self._backend is None or (self._keeps_backend and self._backend.is_free)
+        if self._backend is None:
+            return not self._shared.is_reading
+        return self._keeps_backend and self._backend.is_free
 
     def end(self, problem: RowgateError) -> None:
         """Ends the session from outside: the client reads ``problem`` as FATAL."""
@@ -158,8 +178,7 @@ class Session:
             return
         self._over = True
         self._say_goodbye(problem)
-        if self._backend is not None:
-            self._backend.wake(SessionOver())
+        self._wake()
 
     def _say_goodbye(self, problem: RowgateError) -> None:
         self._outflow.write(answers.error_of(problem, "FATAL"))
@@ -167,6 +186,10 @@ class Session:
         self._stream.close()
 
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        self._shared.interrupt(SessionOver())
         if self._backend is not None:
             self._backend.wake(SessionOver())
 
@@ -193,6 +216,42 @@ class Session:
             self.end(_expired())
         else:
             self._end_when_free(_expired())
+
+    # --- reads that share a connection ---------------------------------------------------------------------------
+
+    async def _read_shared(self, request: requests.Request) -> bool:
+        """Serves a quick read, and what waits behind ``request`` and belongs to it; False: it was not one, and nothing
+        was done."""
+        if self._backend is not None or self._skipping or self._keeps_backend or type(request) not in READS_BEGIN:
+            return False
+        found = self._shared.find(request, self._waiting)
+        if found is None:
+            return False
+        count, statement = found
+        pool = self._database.pool(self._role)
+        if not is_quick(pool, statement):
+            self._measured = statement
+            return False
+        exchange = [request, *islice(self._waiting, count - 1)]
+        try:
+            self._admit()
+            try:
+                answer = await self._shared.run(pool, exchange, statement, self._error)
+            finally:
+                self._leave()
+        except (NotShared, Overtaken):
+            return False
+        except ReadCancelled:
+            answer = answers.error_of(CANCELLED, "ERROR") + answers.ready_for_query(answers.IDLE)
+        except (ConnectionLost, InternalFault, TokenExpired):
+            raise
+        except RowgateError as problem:
+            answer = answers.error_of(problem, "ERROR") + answers.ready_for_query(answers.IDLE)
+        for _ in range(count - 1):
+            self._waiting.popleft()
+        self._state.portals.clear()
+        self._outflow.write(answer)
+        return True
 
     # --- requests ---------------------------------------------------------------------------------------------
 
@@ -276,6 +335,10 @@ class Session:
         if self._relay.status != answers.IDLE:
             return
         self._state.portals.clear()
+        if self._measured is not None:
+            if not self._relay.erred:
+                note(self._database.pool(self._role), self._measured, backend.connection.last_seconds)
+            self._measured = None
         if self._keeps_backend and not self._relay.tainted and not backend.was_cancelled:
             self._settle_settings(backend)
             backend.forget_context()
@@ -345,6 +408,10 @@ class Session:
 
     # --- judging ----------------------------------------------------------------------------------------------
 
+    def _judge_short(self, sql: bytes) -> tuple[SessionStatement, ...] | None:
+        """As ``_judge`` for a text that is judged without waiting; None for others."""
+        return self._database.guard.check_session(sql.decode()) if len(sql) < LONG_TEXT and sql.isascii() else None
+
     async def _judge(self, sql: bytes) -> tuple[SessionStatement, ...]:
         try:
             text = sql.decode()
@@ -391,10 +458,7 @@ class Session:
     async def _hold(self) -> Backend:
         if self._backend is not None:
             return self._backend
-        subject = None if self._principal is None else self._principal.subject
-        if subject is not None:
-            self._limits.admit(subject)
-        self._admitted = subject
+        self._admit()
         try:
             pool = self._database.pool(self._role)
             connection = pool.take() or await pool.acquire()
@@ -427,6 +491,12 @@ class Session:
             self._conversation.take_back()
         self._relay.erred = False
 
+    def _admit(self) -> None:
+        subject = None if self._principal is None else self._principal.subject
+        if subject is not None:
+            self._limits.admit(subject)
+        self._admitted = subject
+
     def _leave(self) -> None:
         if self._admitted is not None:
             self._limits.leave(self._admitted)
@@ -437,6 +507,10 @@ class Session:
 
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
         self._copying = False
+        self._outflow.write(self._error(error, slot))
+
+    def _error(self, error: DatabaseError, slot: Slot | None) -> bytes:
+        """What the client reads of an error."""
         if slot is not None and slot.is_context and error.database_sqlstate.startswith("28"):
             if self._backend is not None:
                 self._backend.connection.identities.doubt()
@@ -444,12 +518,11 @@ class Session:
                 "the database did not take the gateway's signed identity",
                 detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",
             )
-            self._outflow.write(answers.error_of(problem, "ERROR"))
-            return
+            return answers.error_of(problem, "ERROR")
         fields = dict(error.fields)
         if slot is not None and slot.offset and fields.get("P", "").isdigit():
             fields["P"] = str(int(fields["P"]) + slot.offset)
-        self._outflow.write(answers.error_response(fields))
+        return answers.error_response(fields)
 
     def _refuse_or_end(self, problem: RowgateError) -> None:
         if isinstance(problem, ConnectionLost | InternalFault | TokenExpired):
