@@ -86,6 +86,7 @@ class Ready:
     ca_file: str
     jwks_url: str
     issuer_url: str
+    issuer_secret_key: str = field(repr=False)
     database_url: str = field(repr=False)
     authenticated_url: str
     anonymous_url: str
@@ -158,6 +159,7 @@ class DevelopmentStack:
             ca_file=ca_file,
             jwks_url=issuer.jwks_url,
             issuer_url=issuer.url,
+            issuer_secret_key=issuer.secret_key,
             database_url=url(OWNER, "localhost", server.port, server.password(OWNER)),
             authenticated_url=url("authenticated", "localhost", gateway.port),
             anonymous_url=url("anonymous", "localhost", gateway.port),
@@ -265,6 +267,7 @@ def development_settings(control_url: str, own: Mapping[str, Any], environment: 
         "ROWGATE_PASSWORD_ROLES": "true",
         "ROWGATE_ALLOW_EXPLAIN": "true",
         "ROWGATE_INSECURE_ISSUERS": "true",
+        "ROWGATE_TRUST_LOCAL_ISSUER": "true",
         "ROWGATE_SHUTDOWN_SECONDS": "2",
     }
     fixed = {"database_url": control_url, "endpoints": (), "host": "127.0.0.1"}

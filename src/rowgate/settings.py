@@ -69,6 +69,11 @@ class Settings:
     insecure_issuers: bool = _setting(
         False, "Whether key sets may be fetched over plain http from loopback addresses. Development only."
     )
+    trust_local_issuer: bool = _setting(
+        False,
+        "Whether tokens of the local identity provider are trusted, of which anybody who reaches it can have any. "
+        "Development only; without it the gateway does not start while such a provider is registered.",
+    )
     search_path: str = _setting("public", "search_path of exposed roles, pinned in the startup packet.")
     pool_size: int = _setting(10, "Connections to Postgres per database and exposed role.", low=1)
     queue_length: int = _setting(1000, "Requests that may wait for a connection of one role.", low=0)

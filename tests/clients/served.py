@@ -109,6 +109,7 @@ def serve(prepared: Prepared, **more: str) -> Iterator[Served]:
         "ROWGATE_DATABASE_URL": prepared.control_url,
         "ROWGATE_PORT": "0",
         "ROWGATE_INSECURE_ISSUERS": "true",
+        "ROWGATE_TRUST_LOCAL_ISSUER": "true",
         **more,
     }
     # Into a file: nobody reads a pipe while the tests run, and a full one would stop the gateway.

@@ -139,6 +139,7 @@ def _show(ready: Ready) -> None:
     console.print("\n[bold]HTTP[/]")
     console.print(f"  {'sql':<14} {ready.sql_url}", markup=False)
     console.print(f"  {'WebSocket':<14} {ready.ws_url}", markup=False)
+    console.print(f"  {'sign-in page':<14} {ready.issuer_url} (development only: no passwords)", markup=False)
     console.print(f"  {'JWKS':<14} {ready.jwks_url}", markup=False)
     console.print("\n[bold]Alice's token[/] (an hour; `rowgate token bob` makes one for Bob)")
     console.print(f"{ready.tokens['alice']}", markup=False)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from rowgate import __version__
-from rowgate.cli import connection_string, dev, provider, query, serve, setup, template, token
+from rowgate.cli import connection_string, dev, issuer, provider, query, serve, setup, template, token
 from rowgate.errors import ConfigurationError, RowgateError
 
 app = typer.Typer(
@@ -28,8 +28,9 @@ app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
 app.add_typer(provider.app, name="provider")
-app.command("token")(token.token)
+app.add_typer(token.app, name="token")
 app.add_typer(template.app, name="template")
+app.add_typer(issuer.app, name="issuer")
 app.command("query")(query.query)
 app.command("connection-string")(connection_string.connection_string)
 

@@ -23,8 +23,9 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── InternalFault           a defect of Rowgate itself                              500
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
-        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown
-        └── UserUnknown 404, TemplateUnknown 404, IssuerInputInvalid 400    of the local issuer
+        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused
+        └── of the local issuer: UserUnknown 404, TemplateUnknown 404, IssuerRecordUnknown 404, IssuerInputInvalid 400,
+            IssuerSecretRefused 401, AuthorizationRefused 400
 
 The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
 never imports another room of Rowgate, does no I/O and never formats an HTTP response.
@@ -35,10 +36,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rowgate.errors.operator import (
+    AuthorizationRefused,
     ConfigurationError,
     DataFolderInUse,
     DataFolderUnusable,
     IssuerInputInvalid,
+    IssuerRecordUnknown,
+    IssuerSecretRefused,
+    LocalIssuerRefused,
     PortTaken,
     ProviderConflict,
     ProviderUnknown,
@@ -101,6 +106,7 @@ from rowgate.errors.token import (
 
 __all__ = [
     "AuthenticationFailed",
+    "AuthorizationRefused",
     "BodyTooLarge",
     "ClientStalled",
     "ConcurrencyExceeded",
@@ -115,8 +121,11 @@ __all__ = [
     "DatabaseUnknown",
     "InternalFault",
     "IssuerInputInvalid",
+    "IssuerRecordUnknown",
+    "IssuerSecretRefused",
     "KeySetUnavailable",
     "LimitExceeded",
+    "LocalIssuerRefused",
     "MalformedBody",
     "MalformedHeader",
     "MalformedParameter",

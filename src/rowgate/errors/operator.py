@@ -95,3 +95,39 @@ class IssuerInputInvalid(ConfigurationError):
 
     code = "issuer_input_invalid"
     status = 400
+
+
+class IssuerRecordUnknown(ConfigurationError):
+    """The local issuer has no such organization, membership or session."""
+
+    code = "issuer_record_unknown"
+    status = 404
+    default_hint = "The pages and the Backend API of the local issuer list what there is."
+
+
+class IssuerSecretRefused(ConfigurationError):
+    """A call of the local issuer's Backend API came without its secret key."""
+
+    code = "issuer_secret_refused"
+    status = 401
+    default_hint = "Send the key that `rowgate issuer secret-key` prints as Authorization: Bearer sk_test_..."
+
+
+class AuthorizationRefused(ConfigurationError):
+    """The local issuer refused an OpenID Connect request. ``oauth_error`` is the code of RFC 6749."""
+
+    code = "authorization_refused"
+    status = 400
+
+    def __init__(
+        self, message: str, *, detail: str | None = None, hint: str | None = None, oauth_error: str = "invalid_request"
+    ) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.oauth_error = oauth_error
+
+
+class LocalIssuerRefused(ConfigurationError):
+    """`rowgate serve` was asked to trust the local identity provider, whose tokens anybody can make."""
+
+    code = "local_issuer_refused"
+    default_hint = "Remove the provider, or set trust_local_issuer if strangers cannot reach this gateway."

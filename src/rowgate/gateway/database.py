@@ -15,7 +15,9 @@ from typing import Final
 from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete
 from rowgate.guard.guard import Guard
 from rowgate.identity.key_cache import KeySetCache
+from rowgate.identity.local_provider import local_providers, refuse_local
 from rowgate.identity.principal import Principal
+from rowgate.identity.provider import Provider
 from rowgate.identity.verify import TokenVerifier, authorize
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.connection import Connection
@@ -56,8 +58,11 @@ class Database:
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Reads the registry and follows its changes from now on. Raises SetupIncomplete."""
-        await self._apply(await self._registry.snapshot())
+        """Reads the registry and follows its changes from now on. Raises SetupIncomplete, LocalIssuerRefused."""
+        snapshot = await self._registry.snapshot()
+        if not self._settings.trust_local_issuer:
+            refuse_local(snapshot.providers)
+        await self._apply(snapshot)
         self._watcher = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
@@ -180,13 +185,23 @@ class Database:
         if key is None:
             raise SetupIncomplete("the database has no session key")
         self._signer = ContextSigner(key.key_id, key.secret, clock=time.time, clock_offset=snapshot.clock_offset)
-        if snapshot.providers != self._verifier.providers:
-            self._verifier.replace_providers(snapshot.providers)
+        providers = self._trusted(snapshot.providers)
+        if providers != self._verifier.providers:
+            self._verifier.replace_providers(providers)
         roles = {one.role: one for one in snapshot.exposed_roles}
         stale = [role for role in self._pools if roles.get(role) != self._roles[role]]
         self._roles = roles
         for role in stale:
             await self._pools.pop(role).close()
+
+    def _trusted(self, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        """Without local identity providers that were registered while the gateway runs, unless settings trust them."""
+        if self._settings.trust_local_issuer:
+            return providers
+        local = local_providers(providers)
+        for one in local:
+            log.error("the provider %s of %s is the local identity provider and is left out", one.name, self.name)
+        return tuple(one for one in providers if one not in local)
 
     def _make_pool(self, exposed: ExposedRole) -> Pool:
         settings = self._settings

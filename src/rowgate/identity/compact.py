@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +25,26 @@ _UNUSABLE_HEADERS: Final = ("crit", "b64", "zip", "enc")
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderCheck:
+    """One check of a token's header. ``judge`` raises a TokenRefused; ``members`` are what it looks at."""
+
+    name: str
+    members: tuple[str, ...]
+    judge: Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A token taken apart, with nothing judged but its shape."""
+
+    header: dict[str, Any] = field(repr=False)
+    claims: dict[str, Any] = field(repr=False)
+    claims_json: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CompactToken:
     """An unverified token, taken apart. ``signing_input`` is what the signature covers (RFC 7515 section 5.2)."""
 
@@ -36,13 +57,28 @@ class CompactToken:
 
 
 def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
-    """Take ``token`` apart.
+    """Take ``token`` apart and judge its header.
 
     Raises TokenMalformed for its shape, TokenAlgorithmRefused where ``alg`` is none that Rowgate knows, and
     TokenKeyUnknown where ``kid`` is missing, unless ``needs_key_id`` is false: then ``key_id`` is empty. Header members
     that bring their own key (``jwk``, ``jku``, ``x5u``, ``x5c``) are not looked at: a key comes from the registered
     provider alone.
     """
+    parts = take_apart(token)
+    for check in HEADER_CHECKS:
+        check.judge(parts.header)
+    return compact_token(parts, key_id_of(parts.header) if needs_key_id or "kid" in parts.header else "")
+
+
+def compact_token(parts: Parts, key_id: str) -> CompactToken:
+    """The token of ``parts`` whose header was judged."""
+    return CompactToken(
+        parts.header["alg"], key_id, parts.claims, parts.claims_json, parts.signing_input, parts.signature
+    )
+
+
+def take_apart(token: str) -> Parts:
+    """The parts of ``token``. Raises TokenMalformed."""
     if len(token) > LARGEST_TOKEN:
         raise TokenMalformed(
             "The token is too long.", detail=f"expected at most {LARGEST_TOKEN} characters, got {len(token)}"
@@ -54,12 +90,9 @@ def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
     header = _object("header", _decode("header", header_part))
     claims_json = _decode("payload", payload_part)
     signature = _decode("signature", signature_part)
-    algorithm = _algorithm(header)
-    _check_header(header)
-    key_id = _key_id(header) if needs_key_id or "kid" in header else ""
     claims = _object("payload", claims_json)
     signing_input = f"{header_part}.{payload_part}".encode("ascii")
-    return CompactToken(algorithm, key_id, claims, claims_json, signing_input, signature)
+    return Parts(header, claims, claims_json, signing_input, signature)
 
 
 def _shape(parts: list[str]) -> str:
@@ -100,23 +133,25 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
         ) from None
 
 
-def _algorithm(header: dict[str, Any]) -> str:
+def _check_algorithm(header: dict[str, Any]) -> None:
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise TokenAlgorithmRefused(
             "The token is not signed with an algorithm that Rowgate verifies.",
             detail=f"expected alg to be one of {', '.join(ALGORITHMS)}, got {shown(algorithm)}",
         )
-    return algorithm
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_members(header: dict[str, Any]) -> None:
     for member in _UNUSABLE_HEADERS:
         if member in header:
             raise TokenMalformed(
                 f"The token's header has {member}, which Rowgate does not support.",
                 detail=f"expected a header without {', '.join(_UNUSABLE_HEADERS)}",
             )
+
+
+def _check_type(header: dict[str, Any]) -> None:
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         raise TokenMalformed(
@@ -124,7 +159,16 @@ def _check_header(header: dict[str, Any]) -> None:
         )
 
 
-def _key_id(header: dict[str, Any]) -> str:
+HEADER_CHECKS: Final = (
+    HeaderCheck("algorithm", ("alg",), _check_algorithm),
+    HeaderCheck("header members", _UNUSABLE_HEADERS, _check_members),
+    HeaderCheck("type", ("typ",), _check_type),
+)
+"""In the order in which a gateway makes them."""
+
+
+def key_id_of(header: dict[str, Any]) -> str:
+    """The ``kid`` of a header. Raises TokenKeyUnknown."""
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not key_id or len(key_id) > _LARGEST_KEY_ID:
         raise key_unnamed(key_id)
