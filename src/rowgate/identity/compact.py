@@ -34,6 +34,16 @@ class HeaderCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """A compact JWS taken apart, with nothing judged but its shape; ``payload`` may be anything."""
+
+    header: dict[str, Any] = field(repr=False)
+    payload: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """A token taken apart, with nothing judged but its shape."""
 
@@ -79,6 +89,13 @@ def compact_token(parts: Parts, key_id: str) -> CompactToken:
 
 def take_apart(token: str) -> Parts:
     """The parts of ``token``. Raises TokenMalformed."""
+    opened = open_envelope(token)
+    claims = _object("payload", opened.payload)
+    return Parts(opened.header, claims, opened.payload, opened.signing_input, opened.signature)
+
+
+def open_envelope(token: str) -> Envelope:
+    """The parts of a compact JWS (RFC 7515 section 7.1). Raises TokenMalformed."""
     if len(token) > LARGEST_TOKEN:
         raise TokenMalformed(
             "The token is too long.", detail=f"expected at most {LARGEST_TOKEN} characters, got {len(token)}"
@@ -88,11 +105,10 @@ def take_apart(token: str) -> Parts:
         raise TokenMalformed("The token is not a signed compact JWT.", detail=_shape(parts))
     header_part, payload_part, signature_part = parts
     header = _object("header", _decode("header", header_part))
-    claims_json = _decode("payload", payload_part)
+    payload = _decode("payload", payload_part)
     signature = _decode("signature", signature_part)
-    claims = _object("payload", claims_json)
     signing_input = f"{header_part}.{payload_part}".encode("ascii")
-    return Parts(header, claims, claims_json, signing_input, signature)
+    return Envelope(header, payload, signing_input, signature)
 
 
 def _shape(parts: list[str]) -> str:
