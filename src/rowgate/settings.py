@@ -69,6 +69,11 @@ class Settings:
     insecure_issuers: bool = _setting(
         False, "Whether key sets may be fetched over plain http from loopback addresses. Development only."
     )
+    issuer_networks: tuple[str, ...] = _setting(
+        (),
+        "Private networks in which identity providers may be, such as 10.0.0.0/8. Without it key sets are fetched from "
+        "public addresses only. Link-local and metadata addresses are never asked.",
+    )
     trust_local_issuer: bool = _setting(
         False,
         "Whether tokens of the local identity provider are trusted, of which anybody who reaches it can have any. "

@@ -12,7 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, read_state, resolve_database_url
+from rowgate.cli.local import (
+    DEFAULT_DATA_DIR,
+    DatabaseUrl,
+    DataDir,
+    JsonOutput,
+    issuer_networks,
+    read_state,
+    resolve_database_url,
+)
 from rowgate.errors import ProviderUnknown, RowgateError, SettingInvalid
 from rowgate.identity.catalogue import CATALOGUE, preset_of
 from rowgate.identity.fetcher import HttpFetcher
@@ -301,7 +309,7 @@ async def _providers(conninfo: str) -> list[Provider]:
 
 
 async def _check(provider: Provider, insecure: bool) -> dict[str, Any]:
-    fetcher = HttpFetcher(allow_insecure_loopback=insecure)
+    fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
     try:
         keys = parse_key_set(provider.key_set.encode()) if provider.key_set else await keys_of(provider, fetcher)
     except RowgateError as problem:
@@ -315,7 +323,7 @@ async def _check(provider: Provider, insecure: bool) -> dict[str, Any]:
 
 
 async def _recognise(url: str, insecure: bool, **more: Any) -> Recognition:
-    fetcher = HttpFetcher(allow_insecure_loopback=insecure)
+    fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
     try:
         return await recognise(url, fetcher, allow_insecure_loopback=insecure, **more)
     finally:

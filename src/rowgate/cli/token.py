@@ -21,6 +21,7 @@ from rowgate.cli.local import (
     DatabaseUrl,
     DataDir,
     JsonOutput,
+    issuer_networks,
     read_state,
     require_state,
     resolve_database_url,
@@ -129,7 +130,7 @@ def inspect_token(
     given = Given(kind=preset, issuer=issuer, audiences=tuple(audience or ()), algorithms=ALGORITHMS if static else ())
 
     async def work() -> Inspection:
-        fetcher = HttpFetcher(allow_insecure_loopback=insecure)
+        fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
         key_sets = KeySetCache(fetcher, time.time)
         try:
             if url is not None:

@@ -39,7 +39,9 @@ class Endpoint:
             max_result_bytes=settings.max_result_bytes,
             cache_size=settings.statement_cache_size,
         )
-        self._fetcher = HttpFetcher(allow_insecure_loopback=settings.insecure_issuers)
+        self._fetcher = HttpFetcher(
+            allow_insecure_loopback=settings.insecure_issuers, networks=settings.issuer_networks
+        )
         self._key_sets: list[KeySetCache] = []
         self._databases: dict[str, Database] = {}
         self._opening: dict[str, asyncio.Task[Database]] = {}
