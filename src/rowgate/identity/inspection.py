@@ -91,6 +91,8 @@ async def inspect(
         return Inspection(tuple(findings.outcomes))
     for check in HEADER_CHECKS:
         findings.of(check.name, _bound(check.judge, parts.header), _seen(parts.header, check.members))
+    if "kid" in parts.header:
+        findings.of("kid", _bound(key_id_of, parts.header), _seen(parts.header, ("kid",)))
     provider = findings.of(
         "issuer",
         lambda: provider_of(parts.claims, providers),

@@ -6,11 +6,22 @@ This module never fetches anything and never changes a registry.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
 
 from rowgate.errors import LocalIssuerRefused
+from rowgate.identity.catalogue import preset_of
+from rowgate.identity.claim_rules import ClaimRules
 from rowgate.identity.provider import Provider
 
-LOCAL_KIND = "local"
+LOCAL_KIND: Final = "local"
+
+
+def local_rules(given: ClaimRules | None = None) -> ClaimRules:
+    """How its claims are read: as Clerk's, which it writes; ``given`` adds what the operator requires."""
+    clerk = preset_of("clerk")
+    rules = clerk.rules if clerk else ClaimRules()
+    return replace(rules, user=given.user, required=(*rules.required, *given.required)) if given else rules
 
 
 def local_providers(providers: Iterable[Provider]) -> tuple[Provider, ...]:

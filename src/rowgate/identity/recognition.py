@@ -29,6 +29,7 @@ from rowgate.identity.compact import shown
 from rowgate.identity.discovery import LOCAL_MARKER, Found, Search, host_of
 from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.keyset import KeySet
+from rowgate.identity.local_provider import LOCAL_KIND, local_rules
 from rowgate.identity.provider import ALGORITHMS, DEFAULT_ROLES, Provider
 
 __all__ = [
@@ -142,7 +143,8 @@ async def recognise(
             detail=f"expected an audience for {', '.join(sorted(shared))}, got none",
             hint="Give your own client or project id with --audience.",
         )
-    return _made(found, given, given.rules, given.audiences)
+    rules = local_rules(given.rules) if found.kind == LOCAL_KIND else given.rules
+    return _made(found, given, rules, given.audiences)
 
 
 def static_provider(key_set_text: str, key_set: KeySet, given: Given) -> Recognition:

@@ -41,7 +41,7 @@ def create_app(issuer: LocalIssuer, *, origins: Sequence[str] = ()) -> Starlette
             Route(JWKS_PATH, handlers.key_set, methods=["GET"]),
             Route(DISCOVERY_PATH, handlers.discovery, methods=["GET"]),
             Route(TOKEN_PATH, guarded(handlers.token), methods=["POST"]),
-            Route(TOKEN_PATH, guarded(handlers.preflight), methods=["OPTIONS"]),
+            Route(TOKEN_PATH, guarded(doorkeeper.preflight), methods=["OPTIONS"]),
             Route("/users", guarded(handlers.users), methods=["GET"]),
             Route("/users", guarded(handlers.add_user), methods=["POST"]),
             Route("/organizations", guarded(handlers.organizations), methods=["GET"]),
@@ -97,13 +97,6 @@ class _Handlers:
             "expires_in": self._issuer.lifetime_of(template, lifetime),
         }
         return JSONResponse(answer, headers={"Cache-Control": "no-store", **self._doorkeeper.sharing(request)})
-
-    async def preflight(self, request: Request) -> Response:
-        allowed = {
-            "Access-Control-Allow-Methods": "POST",
-            "Access-Control-Allow-Headers": "content-type, authorization",
-        }
-        return Response(status_code=204, headers={**allowed, **self._doorkeeper.sharing(request)})
 
     async def users(self, request: Request) -> Response:
         return JSONResponse({"users": [asdict(user) for user in self._issuer.users.list()]})

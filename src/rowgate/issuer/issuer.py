@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from rowgate.errors import SettingInvalid
 from rowgate.identity.addresses import split_address
+from rowgate.identity.local_provider import LOCAL_KIND, local_rules
 from rowgate.identity.principal import Token
 from rowgate.identity.provider import DEFAULT_ROLES, Provider
 from rowgate.identity.recognition import LOCAL_MARKER
@@ -124,8 +125,9 @@ class LocalIssuer:
     def provider(self, *, name: str = "local", roles: tuple[str, ...] = DEFAULT_ROLES) -> Provider:
         """This issuer as a provider that a gateway can register without asking it."""
         return Provider(
-            name=name, kind="local", issuer=self.url, jwks_url=self.jwks_url, algorithms=(ALGORITHM,), roles=roles
-        )
+            name=name, kind=LOCAL_KIND, issuer=self.url, jwks_url=self.jwks_url, algorithms=(ALGORITHM,), roles=roles,
+            rules=local_rules(),
+        )  # fmt: skip
 
     def lifetime_of(self, template: str | None = None, lifetime: int | None = None) -> int:
         """For how many seconds a token with these arguments is good. Raises TemplateUnknown, IssuerInputInvalid."""

@@ -2,7 +2,7 @@
 
 The issuer asks for no password. It therefore refuses what a page of a stranger, open in the developer's browser, could
 do: other hosts' names (DNS rebinding), other sites' origins, and forms that were not made here. This module never
-answers a request.
+looks at what is asked for.
 """
 
 from __future__ import annotations
@@ -77,7 +77,20 @@ class Doorkeeper:
         origin = request.headers.get("origin")
         if origin is None or not self.knows(origin):
             return {}
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        # The session's cookie comes along from this machine's own pages only: it is SameSite=Lax.
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Credentials": "true",
+            "Vary": "Origin",
+        }
+
+    async def preflight(self, request: Request) -> Response:
+        """The answer to a browser that asks whether a page may send its request."""
+        allowed = {
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Headers": "content-type, authorization",
+        }
+        return Response(status_code=204, headers={**allowed, **self.sharing(request)})
 
     def form_token(self, cookie: str) -> str:
         """What a form of ours carries for the browser with this cookie."""

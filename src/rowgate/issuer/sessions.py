@@ -23,13 +23,15 @@ LIFETIME: Final = 7 * 86_400
 
 _KEPT_AFTER_END: Final = 86_400
 _MOST_SESSIONS: Final = 10_000
+_SPENT_KEPT: Final = 20
 _STATUSES: Final = frozenset({"active", "ended", "revoked", "removed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One session. Times are milliseconds since 1970; ``actor`` is an object with ``sub`` where someone else acts as
-    the user. ``client_id`` is the OAuth client of ``refresh_digest``. Raises IssuerInputInvalid."""
+    the user. ``client_id`` is the OAuth client of ``refresh_digest``; ``spent_digests`` are those of the refresh tokens
+    before it, newest first. Raises IssuerInputInvalid."""
 
     id: str
     user_id: str
@@ -41,6 +43,7 @@ class Session:
     expires_at: int = 0
     cookie_digest: str = ""
     refresh_digest: str = ""
+    spent_digests: tuple[str, ...] = ()
     client_id: str = ""
 
     def __post_init__(self) -> None:
@@ -98,10 +101,18 @@ class Sessions:
         it must be in a stranger's hands (RFC 9700 section 4.14.2)."""
         session = self._proven(value, "refresh_digest")
         if session is None:
-            session_id = value.partition(".")[0]
-            if any(one.id == session_id and one.refresh_digest and one.status == "active" for one in self.list()):
-                self.end(session_id, "revoked")
+            session_id, _, secret = value.partition(".")
+            for one in self.list():
+                if one.id == session_id and digest_of(secret) in one.spent_digests:
+                    self.end(session_id, "revoked")
         return session
+
+    def renew_refresh_token(self, session_id: str, secret: str, client_id: str) -> None:
+        """From now on ``secret`` is the one that belongs to the session. Raises IssuerRecordUnknown."""
+        session = self.get(session_id)
+        spent = (session.refresh_digest, *session.spent_digests) if session.refresh_digest else ()
+        changes = {"refresh_digest": digest_of(secret), "spent_digests": spent[:_SPENT_KEPT], "client_id": client_id}
+        self.update(session_id, changes)
 
     def _proven(self, value: str, field: str) -> Session | None:
         session_id, _, secret = value.partition(".")

@@ -44,7 +44,7 @@ from rowgate.issuer.pages import (
     sign_out_page,
 )
 from rowgate.issuer.requests import Doorkeeper, unique_fields
-from rowgate.issuer.sessions import LIFETIME, Session, digest_of
+from rowgate.issuer.sessions import LIFETIME, Session
 from rowgate.issuer.users import User, user_from
 
 SESSION_TOKEN_PATH: Final = "/session/token"  # noqa: S105 - a path
@@ -85,6 +85,10 @@ class SignIn:
             Route(LOGOUT_PATH, guarded(self.show_sign_out), methods=["GET"]),
             Route(USERINFO_PATH, guarded(self.userinfo), methods=["GET", "POST"]),
             Route(SESSION_TOKEN_PATH, guarded(self.session_token), methods=["POST"]),
+            *(
+                Route(path, guarded(self._doorkeeper.preflight), methods=["OPTIONS"])
+                for path in (USERINFO_PATH, SESSION_TOKEN_PATH)
+            ),
         ]
 
     # --- pages ------------------------------------------------------------------------------------------------
@@ -153,8 +157,6 @@ class SignIn:
             raise AuthorizationRefused("Nobody is signed in.", hint=f"Sign in at {self._issuer.url}{SIGN_IN_PATH}.")
         token = self._issuer.mint_for_session(session.id, authorized_party=request.headers.get("origin"))
         sharing = self._doorkeeper.sharing(request)
-        if sharing:
-            sharing["Access-Control-Allow-Credentials"] = "true"
         answer = {"token": token, "token_type": "Bearer", "expires_in": SESSION_TOKEN_LIFETIME}
         return JSONResponse(answer, headers={"Cache-Control": "no-store", **sharing})
 
@@ -235,7 +237,7 @@ class SignIn:
 
     def _new_refresh_token(self, session_id: str, client_id: str) -> str:
         secret = self._issuer.new_secret()
-        self._issuer.sessions.update(session_id, {"refresh_digest": digest_of(secret), "client_id": client_id})
+        self._issuer.sessions.renew_refresh_token(session_id, secret, client_id)
         return f"{session_id}.{secret}"
 
     def _id_token(self, grant: Grant, access_token: str) -> str:

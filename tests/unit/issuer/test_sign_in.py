@@ -247,6 +247,27 @@ async def test_refresh_tokens_are_good_once(bench: Bench) -> None:
     assert [one.status for one in bench.issuer.sessions.list()] == ["revoked"]
 
 
+async def test_a_made_up_refresh_token_ends_nobodys_session(bench: Bench) -> None:
+    """The id of a session stands in its tokens, so it must not be enough to end it."""
+    await signed_in(bench)
+    kept = (await exchange(bench, await code_for(bench))).json()["refresh_token"]
+    refresh = {"grant_type": "refresh_token", "client_id": "app"}
+    for made_up in (kept.partition(".")[0] + ".x", kept.partition(".")[0], kept + "x", ".", ""):
+        answer = await bench.client.post("/token", data={**refresh, "refresh_token": made_up})
+        assert answer.json()["error"] == "invalid_grant"
+    assert (await bench.client.post("/token", data={**refresh, "refresh_token": kept})).is_success
+
+
+@pytest.mark.parametrize("path", ["/userinfo", "/session/token", "/token"])
+async def test_pages_may_ask_whether_they_may(bench: Bench, path: str) -> None:
+    headers = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
+    answer = await bench.client.options(path, headers=headers)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    refused = await bench.client.options(path, headers={**headers, "origin": "https://evil.example"})
+    assert refused.status_code == 400
+
+
 async def test_a_code_is_good_once_and_its_replay_ends_the_session(bench: Bench) -> None:
     await signed_in(bench)
     code = await code_for(bench, scope="openid")
