@@ -134,7 +134,7 @@ class BackendApi:
 
     async def _create_user(self, request: Request) -> dict[str, Any]:
         sent = await json_object(request)
-        fields = _user_fields(sent)
+        fields = _user_fields(sent, "email_address")
         emails = sent.get("email_address") or []
         if not isinstance(emails, list) or len(emails) > 1:
             raise IssuerInputInvalid(
@@ -228,9 +228,7 @@ class BackendApi:
         return page_of([organization_object(self._issuer, one) for one in _page(request, found)], len(found))
 
     async def _create_organization(self, request: Request) -> dict[str, Any]:
-        sent = _known(
-            await json_object(request), ("name", "slug", "created_by", *_METADATA[:2], "max_allowed_memberships")
-        )
+        sent = _known(await json_object(request), ("name", "slug", "created_by", *_METADATA[:2]))
         made = self._issuer.add_organization(
             _text(sent, "name"),
             slug=sent.get("slug"),
@@ -243,9 +241,8 @@ class BackendApi:
         return organization_object(self._issuer, self._issuer.organizations.find(request.path_params["organization"]))
 
     async def _update_organization(self, request: Request) -> dict[str, Any]:
-        sent = _known(await json_object(request), ("name", "slug", *_METADATA[:2], "max_allowed_memberships"))
-        changes = {name: value for name, value in sent.items() if name != "max_allowed_memberships"}
-        dated = {**changes, "updated_at": self._issuer.milliseconds()}
+        sent = _known(await json_object(request), ("name", "slug", *_METADATA[:2]))
+        dated = {**sent, "updated_at": self._issuer.milliseconds()}
         changed = self._issuer.organizations.update(request.path_params["organization"], dated)
         return organization_object(self._issuer, changed)
 
@@ -295,9 +292,9 @@ class BackendApi:
         return told
 
 
-def _user_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a User that a request sets; null empties a text."""
-    known = _known(sent, (*_NAMES, *_METADATA, "email_address", *_ABOUT_PASSWORDS))
+def _user_fields(sent: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """The fields of a User that a request sets; null empties a text. ``more`` are members that the caller reads."""
+    known = _known(sent, (*_NAMES, *_METADATA, *more, *_ABOUT_PASSWORDS))
     fields: dict[str, Any] = {name: known[name] for name in _NAMES if name in known}
     for name in ("first_name", "last_name"):
         if name in fields and fields[name] is None:

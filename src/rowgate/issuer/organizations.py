@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rowgate.errors import IssuerInputInvalid, IssuerRecordUnknown
 from rowgate.issuer.files import RecordFile
-from rowgate.issuer.records import check_identifier, check_metadata, check_moment, check_text, invalid, made_from
+from rowgate.issuer.records import check_dates, check_identifier, check_metadata, check_text, invalid, made_from
 
 ORGANIZATIONS_FILE: Final = "organizations.json"
 MEMBERSHIPS_FILE: Final = "memberships.json"
@@ -48,8 +48,7 @@ class Organization:
         if not isinstance(self.slug, str) or not _SLUG.fullmatch(self.slug):
             raise invalid("organization", "slug", "up to 255 lower-case letters, digits and dashes, such as acme")
         check_metadata("organization", self, ("public_metadata", "private_metadata"))
-        for name in ("created_at", "updated_at"):
-            check_moment("organization", name, getattr(self, name))
+        check_dates("organization", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +68,7 @@ class Membership:
         check_identifier("membership", self.id, "orgmem_1")
         check_role(self.role)
         check_metadata("membership", self, ("public_metadata", "private_metadata"))
-        for name in ("created_at", "updated_at"):
-            check_moment("membership", name, getattr(self, name))
+        check_dates("membership", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

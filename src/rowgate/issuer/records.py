@@ -45,6 +45,12 @@ def check_metadata(what: str, record: object, names: tuple[str, ...]) -> None:
             raise invalid(what, name, "a JSON object of at most 8 KiB that Postgres can store")
 
 
+def check_dates(what: str, record: object) -> None:
+    """Raises IssuerInputInvalid where ``created_at`` or ``updated_at`` is not milliseconds since 1970."""
+    for name in ("created_at", "updated_at"):
+        check_moment(what, name, getattr(record, name))
+
+
 def check_moment(what: str, name: str, value: object) -> None:
     """Raises IssuerInputInvalid where ``value`` is not milliseconds since 1970."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:

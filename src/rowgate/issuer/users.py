@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rowgate.errors import IssuerInputInvalid, UserUnknown
 from rowgate.issuer.files import RecordFile
-from rowgate.issuer.records import check_identifier, check_metadata, check_moment, check_text, invalid, made_from
+from rowgate.issuer.records import check_dates, check_identifier, check_metadata, check_text, invalid, made_from
 
 USERS_FILE: Final = "users.json"
 _METADATA: Final = ("public_metadata", "private_metadata", "unsafe_metadata")
@@ -49,8 +49,7 @@ class User:
         if not self.email and not self.username:
             raise invalid("user", "email", "a text that is not empty, or a username in its place")
         check_metadata("user", self, _METADATA)
-        for name in ("created_at", "updated_at"):
-            check_moment("user", name, getattr(self, name))
+        check_dates("user", self)
 
     @property
     def full_name(self) -> str:
