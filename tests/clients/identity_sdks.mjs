@@ -1,5 +1,5 @@
 // What an application's back end does with Clerk's SDK, with jose and with openid-client, against the local identity
-// provider. Called with what to do and a JSON object; prints a JSON object.
+// provider. Reads what to do as a JSON object; prints a JSON object.
 import { createClerkClient, verifyToken } from '@clerk/backend';
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
 import * as openid from 'openid-client';
@@ -99,5 +99,8 @@ const actions = {
   },
 };
 
-const [action, input] = process.argv.slice(2);
-console.log(JSON.stringify(await actions[action](JSON.parse(input))));
+// Clerk's SDK tells of deprecated calls on standard output.
+const say = console.log;
+console.log = console.error;
+const { action, ...given } = JSON.parse(await new Response(process.stdin).text());
+say(JSON.stringify(await actions[action](given)));

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +16,7 @@ from authlib.jose import JsonWebKey, jwt
 from clerk_backend_api import Clerk, models
 from clerk_backend_api.security import VerifyTokenOptions, verify_token
 
-from tests.clients.stack import HERE, Stack, until
+from tests.clients.stack import Stack, run_node, until
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +28,7 @@ def keys(stack: Stack) -> dict[str, str]:
 
 
 def node(action: str, **given: Any) -> dict[str, Any]:
-    done = subprocess.run(
-        ["node", "identity_sdks.mjs", action, json.dumps(given)], cwd=HERE, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = run_node("identity_sdks.mjs", {"action": action, **given})
     return answer
 
 

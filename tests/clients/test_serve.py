@@ -1,7 +1,9 @@
 """``rowgate serve`` in front of a Postgres that is not embedded, configured by environment alone, after ``setup``."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,7 +156,7 @@ def test_the_local_identity_provider_is_refused_unless_forced(served: Served) ->
     )
     try:
         assert process.stdout is not None
-        other = Served(json.loads(process.stdout.readline())["sql_url"], served.prepared, served.issuer, environment)
+        other = Served(process, json.loads(process.stdout.readline()), served.prepared, served.issuer, environment)
         served.cli("provider", "add", served.issuer.jwks_url, "--name", "test", "--allow-http-loopback")
         assert served.sql("select 1").status_code == 200
         assert other.sql("select 1").json()["routine"] == "rowgate:token_issuer_unknown"
