@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from rowgate import __version__
-from rowgate.cli import connection_string, dev, provider, query, serve, setup, template, token
+from rowgate.cli import connection_string, dev, provider, query, revocation, serve, setup, template, token
 from rowgate.errors import ConfigurationError, RowgateError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
 app.add_typer(provider.app, name="provider")
+app.command("revoke")(revocation.revoke)
+app.add_typer(revocation.app, name="revocation")
 app.command("token")(token.token)
 app.add_typer(template.app, name="template")
 app.command("query")(query.query)

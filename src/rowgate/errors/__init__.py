@@ -11,19 +11,20 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── TokenRefused            a token that did not pass a check                       400, WWW-Authenticate
     │   ├── TokenMalformed, TokenAlgorithmRefused, TokenKeyUnknown, TokenSignatureInvalid
     │   ├── TokenExpired, TokenNotYetValid, TokenIssuerUnknown, TokenAudienceRefused
-    │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused
+    │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused, TokenRevoked
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
-    │                           StatementTimeout 400
+    │                           StatementTimeout 400, RevocationLimit 503
     ├── DatabaseError           Postgres's own error, all its fields passed through     400
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
     ├── InternalFault           a defect of Rowgate itself                              500
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
-        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown
+        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown,
+        │   RevocationUnknown 404
         └── UserUnknown 404, TemplateUnknown 404, IssuerInputInvalid 400    of the local issuer
 
 The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
@@ -43,6 +44,7 @@ from rowgate.errors.operator import (
     ProviderConflict,
     ProviderUnknown,
     ProviderUnrecognised,
+    RevocationUnknown,
     ServerStartFailed,
     SettingInvalid,
     SetupIncomplete,
@@ -78,6 +80,7 @@ from rowgate.errors.service import (
     QueueFull,
     QueueTimeout,
     ResultTooLarge,
+    RevocationLimit,
     ServerStarting,
     StatementTimeout,
     TooManySessions,
@@ -94,6 +97,7 @@ from rowgate.errors.token import (
     TokenNotYetValid,
     TokenPartyRefused,
     TokenRefused,
+    TokenRevoked,
     TokenRoleRefused,
     TokenSignatureInvalid,
     TokenSubjectMissing,
@@ -129,6 +133,8 @@ __all__ = [
     "QueueTimeout",
     "RequestRefused",
     "ResultTooLarge",
+    "RevocationLimit",
+    "RevocationUnknown",
     "RoleUnknown",
     "RowgateError",
     "ServerStartFailed",
@@ -148,6 +154,7 @@ __all__ = [
     "TokenNotYetValid",
     "TokenPartyRefused",
     "TokenRefused",
+    "TokenRevoked",
     "TokenRoleRefused",
     "TokenSignatureInvalid",
     "TokenSubjectMissing",

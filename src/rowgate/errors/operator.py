@@ -74,6 +74,14 @@ class ProviderUnknown(ConfigurationError):
     default_hint = "See `rowgate provider list`."
 
 
+class RevocationUnknown(ConfigurationError):
+    """No revocation in force has this id."""
+
+    code = "revocation_unknown"
+    status = 404
+    default_hint = "See `rowgate revocation list`."
+
+
 class UserUnknown(ConfigurationError):
     """The local issuer has no user of this name."""
 

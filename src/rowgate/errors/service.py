@@ -87,6 +87,13 @@ class StatementTimeout(LimitExceeded):
     default_hint = "Make the statement faster (an index, a LIMIT), or raise statement_timeout_ms."
 
 
+class RevocationLimit(LimitExceeded):
+    """The registry holds as many revocations as it can."""
+
+    code = "revocation_limit"
+    default_hint = "Delete expired ones with `rowgate revocation prune`, or revoke with --issued-before for a provider."
+
+
 class DatabaseError(RowgateError):
     """Postgres's own error. ``fields`` maps the one-letter field codes of ErrorResponse to their text."""
 

@@ -92,6 +92,13 @@ class TokenRoleRefused(TokenRefused):
     default_hint = "Allow the role with `rowgate provider add ... --role NAME`."
 
 
+class TokenRevoked(TokenRefused):
+    """The token, its session, its user or its provider was revoked before the token's time."""
+
+    code = "token_revoked"
+    default_hint = "Sign in again; if that does not help, ask whoever runs the service."
+
+
 class KeySetUnavailable(RowgateError):
     """The provider's key set could not be fetched and no earlier copy is at hand."""
 

@@ -41,6 +41,7 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
     that fails.
     """
     claims, rules = token.claims, provider.claim_rules
+    _check_is_no_notice(claims)
     expires_at = _check_times(claims, now, leeway)
     subject = _subject(claims, rules.user)
     _check_audience(claims, provider)
@@ -61,6 +62,17 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
         actor=first_text(claims, rules.actor),
         membership=membership_of(claims, rules),
     )
+
+
+def _check_is_no_notice(claims: dict[str, Any]) -> None:
+    """Tokens that tell of events (RFC 8417, logout tokens among them) are signed with the same keys, and nobody's
+    credential (OpenID Connect Back-Channel Logout 1.0, section 4.1)."""
+    if "events" in claims:
+        raise TokenClaimInvalid(
+            "The token tells of an event; it does not say who its bearer is.",
+            detail="expected a token without the claim events",
+            hint="Send the user's access or session token.",
+        )
 
 
 def _check_times(claims: dict[str, Any], now: float, leeway: float) -> float:

@@ -14,8 +14,9 @@ from typing import Any, Final
 from rowgate.errors import SettingInvalid, SetupIncomplete
 from rowgate.identity.claim_rules import read_rules
 from rowgate.identity.provider import Provider
+from rowgate.identity.revocation import NO_CHANGES, RevocationChanges
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class RegistrySnapshot:
     """Everything that the gateway needs to know about one database.
 
     ``server_version`` is as in ``server_version_num`` (180004). ``clock_offset`` is how many seconds the database's
-    clock is ahead of this machine's, because session tokens expire by the database's clock.
+    clock is ahead of this machine's, because session tokens expire by the database's clock. ``revocations`` is what
+    changed since the snapshot before, for who follows the registry.
     """
 
     providers: tuple[Provider, ...]
@@ -81,6 +83,7 @@ class RegistrySnapshot:
     database: str
     server_version: int
     clock_offset: float
+    revocations: RevocationChanges = NO_CHANGES
 
 
 def read_snapshot(row: Mapping[str, Any], asked_at: float, answered_at: float) -> RegistrySnapshot:

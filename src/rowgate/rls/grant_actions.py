@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rowgate.rls import extension
 from rowgate.rls.actions import Action, CannotProceed, Database, identifier, identifiers
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 # to_regclass() and its like raise an error for names in schemas that the connected role may not use.
@@ -37,14 +37,18 @@ WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ORDER BY 3, 1, 2
 """
 
+_CHANGED_TABLES = (
+    "rowgate.provider",
+    "rowgate.revocation",
+    "rowgate.received_message",
+    "rowgate.webhook",
+    "rowgate.admin_token",
+)
+_READ_TABLES = ("rowgate.exposed_role", "rowgate.schema_version", "rowgate.revocation_change", "auth.session_key")
+
 _CONTROL_PRIVILEGES = (
-    ("rowgate.provider", "SELECT"),
-    ("rowgate.provider", "INSERT"),
-    ("rowgate.provider", "UPDATE"),
-    ("rowgate.provider", "DELETE"),
-    ("rowgate.exposed_role", "SELECT"),
-    ("rowgate.schema_version", "SELECT"),
-    ("auth.session_key", "SELECT"),
+    *((table, privilege) for table in _CHANGED_TABLES for privilege in TABLE_PRIVILEGES),
+    *((table, "SELECT") for table in _READ_TABLES),
 )
 
 
@@ -94,7 +98,7 @@ def registry_action(database: Database) -> Action:
 
     return Action(
         title="Schema rowgate",
-        why="Providers and the login roles' passwords, readable by the control role alone.",
+        why="Providers, revocations, and the login roles' passwords, readable by the control role alone.",
         runner=f"a role with CREATE on the database {database.name} that may SET ROLE rowgate_owner",
         sql="CREATE SCHEMA IF NOT EXISTS rowgate AUTHORIZATION rowgate_owner;\nSET LOCAL ROLE rowgate_owner;\n\n"
         + extension.registry_script()
@@ -126,7 +130,7 @@ def key_action(database: Database) -> Action:
 
 
 def control_grants_action(database: Database) -> Action:
-    """What the control role may do: change providers, read logins and the key, nothing else."""
+    """What the control role may do: change what is configured, read logins and the key, nothing else."""
     checks = " AND ".join(
         f"pg_catalog.has_table_privilege('rowgate_control', '{table}', '{privilege}')"
         for table, privilege in _CONTROL_PRIVILEGES
@@ -143,13 +147,14 @@ def control_grants_action(database: Database) -> Action:
 
     return Action(
         title="Privileges of rowgate_control",
-        why="It may change providers and read logins and the session key, nothing else.",
+        why="It may change providers, revocations, webhooks and admin tokens, and read logins and the session key, "
+        "nothing else.",
         runner="a role that may SET ROLE rowgate_owner",
-        sql="""
+        sql=f"""
 SET LOCAL ROLE rowgate_owner;
 GRANT USAGE ON SCHEMA rowgate, auth TO rowgate_control;
-GRANT SELECT, INSERT, UPDATE, DELETE ON rowgate.provider TO rowgate_control;
-GRANT SELECT ON rowgate.exposed_role, rowgate.schema_version, auth.session_key TO rowgate_control;
+GRANT {", ".join(TABLE_PRIVILEGES)} ON {", ".join(_CHANGED_TABLES)} TO rowgate_control;
+GRANT SELECT ON {", ".join(_READ_TABLES)} TO rowgate_control;
 RESET ROLE;
 """,
         missing=missing,

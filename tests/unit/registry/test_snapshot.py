@@ -23,7 +23,7 @@ PROVIDER = {
 
 def row(**changes: Any) -> dict[str, Any]:
     empty: dict[str, Any] = {"providers": None, "exposed_roles": None, "session_keys": None}
-    return {"version": 1, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
+    return {"version": 2, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
 
 
 def test_an_empty_registry() -> None:
@@ -51,7 +51,7 @@ def test_everything_in_its_place() -> None:
     assert repr(secret) not in repr(snapshot)
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+@pytest.mark.parametrize("version", [None, 0, 1, 3, "2"])
 def test_another_version_is_refused(version: object) -> None:
     with pytest.raises(SetupIncomplete):
         read_snapshot(row(version=version), 1.0, 1.0)

@@ -1,0 +1,37 @@
+"""``rowgate serve`` as a process of its own, configured by environment alone."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.clients.stack import ROWGATE
+
+
+def environment(control_url: str, **more: str) -> dict[str, str]:
+    """What a gateway on free ports, and the commands beside it, have in their environment."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ROWGATE_")},
+        "ROWGATE_DATABASE_URL": control_url,
+        "ROWGATE_PORT": "0",
+        "ROWGATE_INSECURE_ISSUERS": "true",
+        **more,
+    }
+
+
+@contextmanager
+def running_gateway(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Runs it, and gives what it printed when it was ready."""
+    process = subprocess.Popen(
+        [*ROWGATE, "serve", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        assert line, process.stderr and process.stderr.read()
+        yield json.loads(line)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, process.stderr and process.stderr.read()
