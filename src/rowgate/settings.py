@@ -60,6 +60,11 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         (), "Origins that browsers may call from, for example https://app.example.com; * allows all."
     )
+    public_notices: bool = _setting(
+        False,
+        "Whether the HTTP port takes logout tokens (/oidc/backchannel-logout) and webhooks (/webhooks/NAME) of "
+        "identity providers.",
+    )
     password_roles: bool = _setting(
         False, "Whether connection strings with a password are passed through to Postgres (the owner's way in)."
     )

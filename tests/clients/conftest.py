@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients.stack import SERVERLESS_DRIVERS, Driver, Stack, start
+from tests.clients.two_gateways import Gateways, two_gateways
+from tests.servers import Embedded18
 
 
 @pytest.fixture(scope="session")
@@ -12,6 +14,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = start(tmp_path_factory.mktemp("stack") / "data")
     yield running
     assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def gateways(postgres18: Embedded18, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    with two_gateways(postgres18, tmp_path_factory.mktemp("gateways"), ROWGATE_PUBLIC_NOTICES="true") as running:
+        yield running
 
 
 @pytest.fixture(params=SERVERLESS_DRIVERS)

@@ -19,16 +19,9 @@ from rowgate.pgwire import messages
 from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.stream import MessageStream
 from rowgate.registry.registry import Registry
-from tests.clients.two_gateways import NAME, Gateways, eventually, two_gateways
-from tests.servers import Embedded18
+from tests.clients.two_gateways import NAME, Gateways, eventually
 
 BOTH = (0, 1)
-
-
-@pytest.fixture(scope="module")
-def gateways(postgres18: Embedded18, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    with two_gateways(postgres18, tmp_path_factory.mktemp("gateways")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +165,7 @@ def test_removing_the_provider_cuts_tokens_and_sessions(gateways: Gateways) -> N
     with gateways.connect(0, token) as session:
         # Registered anew with other rules: whoever came in by the old ones goes.
         gateways.cli("provider", "remove", NAME)
-        gateways.add_provider("--audience", "somebody else")
+        gateways.add_provider(audience="somebody else")
         assert eventually(lambda: is_cut(session)) is not None
         assert gateways.code(0, token) == "rowgate:token_audience_refused"
     gateways.cli("provider", "remove", NAME)

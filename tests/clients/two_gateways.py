@@ -43,7 +43,7 @@ class Gateways:
         now = time.time()
         made = {
             "iss": ISSUER, "sub": subject, "iat": int(now - age), "exp": int(now + lifetime),
-            "jti": f"jti_{next(_numbers)}", **claims,
+            "aud": "api", "jti": f"jti_{next(_numbers)}", **claims,
         }  # fmt: skip
         return sign(payload={name: value for name, value in made.items() if value is not ...})
 
@@ -80,9 +80,10 @@ class Gateways:
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout or done.stderr
 
-    def add_provider(self, *more: str) -> None:
+    def add_provider(self, *more: str, audience: str = "api") -> None:
         """Registers the provider, by its key file."""
-        self.cli("provider", "add", "--jwks-file", self.key_file, "--issuer", ISSUER, "--name", NAME, *more)
+        name = ("--issuer", ISSUER, "--name", NAME, "--audience", audience)
+        self.cli("provider", "add", "--jwks-file", self.key_file, *name, *more)
 
 
 @contextmanager

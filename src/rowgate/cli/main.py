@@ -13,7 +13,19 @@ import typer
 from rich.console import Console
 
 from rowgate import __version__
-from rowgate.cli import connection_string, dev, provider, query, revocation, serve, setup, template, token
+from rowgate.cli import (
+    admin_token,
+    connection_string,
+    dev,
+    provider,
+    query,
+    revocation,
+    serve,
+    setup,
+    template,
+    token,
+    webhook,
+)
 from rowgate.errors import ConfigurationError, RowgateError
 
 app = typer.Typer(
@@ -30,6 +42,8 @@ app.command("setup")(setup.setup)
 app.add_typer(provider.app, name="provider")
 app.command("revoke")(revocation.revoke)
 app.add_typer(revocation.app, name="revocation")
+app.add_typer(webhook.app, name="webhook")
+app.add_typer(admin_token.app, name="admin-token")
 app.command("token")(token.token)
 app.add_typer(template.app, name="template")
 app.command("query")(query.query)

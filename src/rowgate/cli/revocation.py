@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, resolve_database_url
-from rowgate.errors import ProviderUnknown, SettingInvalid
+from rowgate.cli.times import iso, moment_of, seconds_of
+from rowgate.cli.with_registry import the_provider, with_registry
+from rowgate.errors import SettingInvalid
 from rowgate.identity.revocation import KEPT_SECONDS, Revocation, RevocationKind
 from rowgate.registry.registry import Registry
 
 app = typer.Typer(no_args_is_help=True, help="What was revoked, and is refused everywhere.")
-
-UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_Result = TypeVar("_Result")
 
 
 def revoke(
@@ -58,13 +53,14 @@ def revoke(
         rowgate revoke --session-id sess_2abc
         rowgate revoke --issued-before now --provider clerk
     """
-    moment = None if issued_before is None else _moment(issued_before)
+    moment = None if issued_before is None else moment_of("--issued-before", issued_before)
     kind, value = _target(subject, token_id, session_id, moment)
-    kept = _duration(keep, None if kind == "subject" and moment is None else KEPT_SECONDS)
+    usual = None if kind == "subject" and moment is None else KEPT_SECONDS
+    kept = usual if keep is None else seconds_of("--keep", keep)
 
     async def work(registry: Registry) -> Revocation:
         row = Revocation(
-            provider=await _provider(registry, provider),
+            provider=await the_provider(registry, provider),
             kind=kind,
             value=value,
             issued_before=moment,
@@ -74,7 +70,7 @@ def revoke(
         done = await registry.revoke([row])
         return (done or [row])[0]
 
-    row = _with_registry(resolve_database_url(database_url, data_dir), work)
+    row = with_registry(resolve_database_url(database_url, data_dir), work)
     if json_output:
         typer.echo(json.dumps(asdict(row)))
     else:
@@ -99,7 +95,7 @@ def list_revocations(
     async def work(registry: Registry) -> list[Revocation]:
         return await registry.revocations(after=after, limit=limit)
 
-    rows = _with_registry(resolve_database_url(database_url, data_dir), work)
+    rows = with_registry(resolve_database_url(database_url, data_dir), work)
     if json_output:
         typer.echo(json.dumps([asdict(row) for row in rows]))
         return
@@ -107,7 +103,7 @@ def list_revocations(
     for title in ("id", "provider", "what", "counts", "by", "at", "reason"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        at = "" if row.revoked_at is None else _iso(row.revoked_at)
+        at = "" if row.revoked_at is None else iso(row.revoked_at)
         table.add_row(str(row.id), row.provider, _shown(row), _until(row), row.revoked_by, at, row.reason)
     Console(highlight=False, markup=False).print(table)
 
@@ -128,7 +124,7 @@ def remove(
     async def work(registry: Registry) -> None:
         await registry.remove_revocation(revocation_id)
 
-    _with_registry(resolve_database_url(database_url, data_dir), work)
+    with_registry(resolve_database_url(database_url, data_dir), work)
     typer.echo(f"Removed revocation {revocation_id}")
 
 
@@ -146,33 +142,8 @@ def prune(
     async def work(registry: Registry) -> int:
         return await registry.prune_revocations()
 
-    pruned = _with_registry(resolve_database_url(database_url, data_dir), work)
+    pruned = with_registry(resolve_database_url(database_url, data_dir), work)
     typer.echo(json.dumps({"pruned": pruned}) if json_output else f"Pruned {pruned} revocations")
-
-
-def _with_registry(conninfo: str, work: Callable[[Registry], Awaitable[_Result]]) -> _Result:
-    async def run() -> _Result:
-        registry = await Registry.connect(conninfo)
-        try:
-            return await work(registry)
-        finally:
-            await registry.close()
-
-    return asyncio.run(run())
-
-
-async def _provider(registry: Registry, name: str | None) -> str:
-    known = [one.name for one in await registry.list_providers()]
-    if name is not None and name not in known:
-        raise ProviderUnknown("No provider has this name.", detail=f"got {name!r}")
-    if name is not None:
-        return name
-    if len(known) == 1:
-        return known[0]
-    raise SettingInvalid(
-        "It is not said whose tokens are meant.",
-        detail=f"expected --provider with one of {', '.join(known[:8]) or 'none, because none is registered'}",
-    )
 
 
 def _target(
@@ -189,42 +160,6 @@ def _target(
     return given[0] if given else ("provider", "")
 
 
-def _moment(text: str) -> float:
-    """``now``, Unix seconds, or ISO 8601 with its zone."""
-    try:
-        moment = time.time() if text == "now" else float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else _parsed(text)
-    except ValueError as error:
-        raise SettingInvalid(
-            "The moment cannot be read.",
-            detail=f"expected now, seconds since 1970, or a text such as 2026-01-31T12:00:00Z, got {text[:40]!r}",
-        ) from error
-    if moment > time.time() + 1:
-        raise SettingInvalid(
-            "The moment lies in the future.", detail=f"got {text[:40]!r}", hint="Give --issued-before now."
-        )
-    return moment
-
-
-def _parsed(text: str) -> float:
-    parsed = datetime.fromisoformat(text)
-    if parsed.tzinfo is None:
-        raise ValueError(text)
-    return parsed.timestamp()
-
-
-def _duration(text: str | None, default: float | None) -> float | None:
-    if text is None:
-        return default
-    if text == "never":
-        return None
-    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
-    if found is None:
-        raise SettingInvalid(
-            "--keep cannot be read.", detail=f"expected a text such as 12h, 30d or never, got {text[:40]!r}"
-        )
-    return float(found[1]) * UNITS[found[2]]
-
-
 def _shown(row: Revocation) -> str:
     what: dict[Any, str] = {
         "token": f"token {row.value}",
@@ -233,13 +168,9 @@ def _shown(row: Revocation) -> str:
         "sessionless": f"tokens without a session of user {row.value}",
         "provider": "all tokens",
     }
-    bound = "" if row.issued_before is None else f" issued before {_iso(row.issued_before)}"
+    bound = "" if row.issued_before is None else f" issued before {iso(row.issued_before)}"
     return f"{what[row.kind]}{bound}"
 
 
 def _until(row: Revocation) -> str:
-    return "for ever" if row.expires_at is None else f"until {_iso(row.expires_at)}"
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "for ever" if row.expires_at is None else f"until {iso(row.expires_at)}"

@@ -7,7 +7,8 @@ error never holds a token, a password, a parameter value or the name of another 
     RowgateError
     ├── RequestRefused          what the request itself got wrong                       400
     │   ├── MalformedBody, MalformedHeader, MalformedParameter, UnsupportedStatement
-    │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown
+    │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown,
+    │       NoticeRefused
     ├── TokenRefused            a token that did not pass a check                       400, WWW-Authenticate
     │   ├── TokenMalformed, TokenAlgorithmRefused, TokenKeyUnknown, TokenSignatureInvalid
     │   ├── TokenExpired, TokenNotYetValid, TokenIssuerUnknown, TokenAudienceRefused
@@ -16,7 +17,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── StatementRefused        the guard did not let a statement through               400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
-    │                           StatementTimeout 400, RevocationLimit 503
+    │                           StatementTimeout 400, RevocationLimit 503, RateExceeded 429
     ├── DatabaseError           Postgres's own error, all its fields passed through     400
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
@@ -24,7 +25,8 @@ error never holds a token, a password, a parameter value or the name of another 
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
         ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown,
-        │   RevocationUnknown 404
+        │   RevocationUnknown 404, WebhookUnknown 404, WebhookConflict 409,
+        │   AdminTokenUnknown 404, AdminTokenConflict 409
         └── UserUnknown 404, TemplateUnknown 404, IssuerInputInvalid 400    of the local issuer
 
 The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
@@ -36,6 +38,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rowgate.errors.operator import (
+    AdminTokenConflict,
+    AdminTokenUnknown,
     ConfigurationError,
     DataFolderInUse,
     DataFolderUnusable,
@@ -50,6 +54,8 @@ from rowgate.errors.operator import (
     SetupIncomplete,
     TemplateUnknown,
     UserUnknown,
+    WebhookConflict,
+    WebhookUnknown,
 )
 from rowgate.errors.request import (
     AuthenticationFailed,
@@ -58,6 +64,7 @@ from rowgate.errors.request import (
     MalformedBody,
     MalformedHeader,
     MalformedParameter,
+    NoticeRefused,
     RequestRefused,
     RoleUnknown,
     StatementRefused,
@@ -79,6 +86,7 @@ from rowgate.errors.service import (
     ProtocolViolation,
     QueueFull,
     QueueTimeout,
+    RateExceeded,
     ResultTooLarge,
     RevocationLimit,
     ServerStarting,
@@ -104,6 +112,8 @@ from rowgate.errors.token import (
 )
 
 __all__ = [
+    "AdminTokenConflict",
+    "AdminTokenUnknown",
     "AuthenticationFailed",
     "BodyTooLarge",
     "ClientStalled",
@@ -124,6 +134,7 @@ __all__ = [
     "MalformedBody",
     "MalformedHeader",
     "MalformedParameter",
+    "NoticeRefused",
     "PortTaken",
     "ProtocolViolation",
     "ProviderConflict",
@@ -131,6 +142,7 @@ __all__ = [
     "ProviderUnrecognised",
     "QueueFull",
     "QueueTimeout",
+    "RateExceeded",
     "RequestRefused",
     "ResultTooLarge",
     "RevocationLimit",
@@ -161,6 +173,8 @@ __all__ = [
     "TooManySessions",
     "UnsupportedStatement",
     "UserUnknown",
+    "WebhookConflict",
+    "WebhookUnknown",
     "catalogue",
 ]
 

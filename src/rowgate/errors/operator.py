@@ -82,6 +82,38 @@ class RevocationUnknown(ConfigurationError):
     default_hint = "See `rowgate revocation list`."
 
 
+class WebhookUnknown(ConfigurationError):
+    """No webhook has this name."""
+
+    code = "webhook_unknown"
+    status = 404
+    default_hint = "See `rowgate webhook list`."
+
+
+class WebhookConflict(ConfigurationError):
+    """A webhook with this name is registered already."""
+
+    code = "webhook_conflict"
+    status = 409
+    default_hint = "Remove the other one first with `rowgate webhook remove NAME`."
+
+
+class AdminTokenUnknown(ConfigurationError):
+    """No admin token has this name."""
+
+    code = "admin_token_unknown"
+    status = 404
+    default_hint = "See `rowgate admin-token list`."
+
+
+class AdminTokenConflict(ConfigurationError):
+    """An admin token with this name exists already."""
+
+    code = "admin_token_conflict"
+    status = 409
+    default_hint = "Take the other one back first with `rowgate admin-token revoke NAME`."
+
+
 class UserUnknown(ConfigurationError):
     """The local issuer has no user of this name."""
 

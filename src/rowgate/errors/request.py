@@ -74,6 +74,14 @@ class DatabaseUnknown(RequestRefused):
     default_hint = "Check the last part of the connection string: postgresql://role@host/database."
 
 
+class NoticeRefused(RequestRefused):
+    """A logout token or a webhook call is not genuine, too old, came before, or cannot be read."""
+
+    code = "notice_refused"
+    sqlstate = "28000"
+    default_hint = "Compare secret, client id and address with what the identity provider's settings say."
+
+
 class StatementRefused(RowgateError):
     """The guard did not let a statement through. ``detail`` names the node, function or relation."""
 

@@ -61,6 +61,16 @@ class ConcurrencyExceeded(LimitExceeded):
     default_hint = "Wait for earlier requests to end, or raise subject_concurrency."
 
 
+class RateExceeded(LimitExceeded):
+    """More calls came than are served in a moment."""
+
+    code = "rate_exceeded"
+    sqlstate = "53400"
+    status = 429
+    retry_after = 5
+    default_hint = "Try again in a few seconds."
+
+
 class TooManySessions(LimitExceeded):
     """As many clients as ``max_sessions`` are connected over WebSocket and TCP already."""
 

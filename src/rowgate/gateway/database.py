@@ -14,17 +14,20 @@ from typing import Final, Protocol
 
 from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete, TokenRevoked
 from rowgate.guard.guard import Guard
+from rowgate.identity.compact import CompactToken
 from rowgate.identity.key_cache import KeySetCache
+from rowgate.identity.logout_token import LogoutNotice, read_logout_token
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
 from rowgate.identity.verify import TokenVerifier, authorize
+from rowgate.identity.webhooks import Webhook
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Result
 from rowgate.postgres.opening import Login, Opener, exposed_role_settings
 from rowgate.postgres.pool import Pool
 from rowgate.postgres.session_context import ContextSigner, SessionIdentity
-from rowgate.registry.registry import ExposedRole, Registry, RegistrySnapshot
+from rowgate.registry.registry import AdminToken, ExposedRole, Registry, RegistrySnapshot
 from rowgate.settings import Settings
 
 ANONYMOUS: Final = "anonymous"
@@ -68,6 +71,8 @@ class Database:
         self._arrays_read_at = 0.0
         self._watcher: asyncio.Task[None] | None = None
         self._guests: dict[Guest, None] = {}
+        self.webhooks: Mapping[str, Webhook] = {}
+        self.admin_tokens: tuple[AdminToken, ...] = ()
 
     async def start(self) -> None:
         """Reads the registry and follows its changes from now on. Raises SetupIncomplete."""
@@ -147,6 +152,17 @@ class Database:
         """The session has ended."""
         self._guests.pop(guest, None)
 
+    async def read_logout(self, token: CompactToken, *, now: float, leeway: float) -> LogoutNotice:
+        """What a logout token asks for, if one of the providers has signed it. Raises NoticeRefused, TokenRefused or
+        KeySetUnavailable."""
+        _, provider = await self._verifier.verify_signature(token)
+        return read_logout_token(token, provider, now=now, leeway=leeway)
+
+    @property
+    def registry(self) -> Registry:
+        """The registry, for changes."""
+        return self._registry
+
     def session_identity(self, principal: Principal, role: str) -> SessionIdentity:
         """The principal as Postgres is to know it."""
         if self._signer is None:
@@ -218,6 +234,8 @@ class Database:
     async def _apply(self, snapshot: RegistrySnapshot) -> None:
         # First of all: a registry that cannot be used otherwise must not keep anyone in.
         self._apply_identity(snapshot)
+        self.webhooks = {one.name: one for one in snapshot.webhooks}
+        self.admin_tokens = snapshot.admin_tokens
         key = next((one for one in snapshot.session_keys if one.active), None)
         if key is None:
             raise SetupIncomplete("the database has no session key")

@@ -19,7 +19,7 @@ LARGEST_TOKEN: Final = 16 * 1024
 """Characters. Longer ones do not fit the header limits of common HTTP servers either."""
 
 _LARGEST_KEY_ID: Final = 512
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _UNUSABLE_HEADERS: Final = ("crit", "b64", "zip", "enc")
 
 
@@ -35,8 +35,8 @@ class CompactToken:
     signature: bytes = field(repr=False)
 
 
-def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
-    """Take ``token`` apart.
+def parse_compact(token: str, *, needs_key_id: bool = True, types: frozenset[str] = TOKEN_TYPES) -> CompactToken:
+    """Take ``token`` apart. ``types`` are the values that ``typ`` may have, in small letters.
 
     Raises TokenMalformed for its shape, TokenAlgorithmRefused where ``alg`` is none that Rowgate knows, and
     TokenKeyUnknown where ``kid`` is missing, unless ``needs_key_id`` is false: then ``key_id`` is empty. Header members
@@ -55,7 +55,7 @@ def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
     claims_json = _decode("payload", payload_part)
     signature = _decode("signature", signature_part)
     algorithm = _algorithm(header)
-    _check_header(header)
+    _check_header(header, types)
     key_id = _key_id(header) if needs_key_id or "kid" in header else ""
     claims = _object("payload", claims_json)
     signing_input = f"{header_part}.{payload_part}".encode("ascii")
@@ -110,7 +110,7 @@ def _algorithm(header: dict[str, Any]) -> str:
     return algorithm
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_header(header: dict[str, Any], types: frozenset[str]) -> None:
     for member in _UNUSABLE_HEADERS:
         if member in header:
             raise TokenMalformed(
@@ -118,9 +118,10 @@ def _check_header(header: dict[str, Any]) -> None:
                 detail=f"expected a header without {', '.join(_UNUSABLE_HEADERS)}",
             )
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if not isinstance(kind, str) or kind.lower() not in types:
         raise TokenMalformed(
-            "The token is of another type than JWT.", detail=f"expected typ to be JWT or at+jwt, got {shown(kind)}"
+            "The token is of another type than JWT.",
+            detail=f"expected typ to be one of {', '.join(sorted(types))}, got {shown(kind)}",
         )
 
 

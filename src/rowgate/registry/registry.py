@@ -17,16 +17,33 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
-from rowgate.errors import ProviderConflict, ProviderUnknown, RevocationUnknown, RowgateError
+from rowgate.errors import (
+    AdminTokenConflict,
+    AdminTokenUnknown,
+    ProviderConflict,
+    ProviderUnknown,
+    RevocationUnknown,
+    RowgateError,
+    WebhookConflict,
+    WebhookUnknown,
+)
 from rowgate.identity.claim_rules import written_rules
 from rowgate.identity.provider import Provider
 from rowgate.identity.revocation import Revocation, RevocationChanges
-from rowgate.registry import revocations
+from rowgate.identity.webhooks import Webhook, check_secret
+from rowgate.registry import access, revocations
 from rowgate.registry.control_connection import Connection, ControlConnection
 from rowgate.registry.revocations import ReceivedMessage, RevocationReader
-from rowgate.registry.snapshot import SNAPSHOT_QUERY, ExposedRole, RegistrySnapshot, SessionKey, read_snapshot
+from rowgate.registry.snapshot import (
+    SNAPSHOT_QUERY,
+    AdminToken,
+    ExposedRole,
+    RegistrySnapshot,
+    SessionKey,
+    read_snapshot,
+)
 
-__all__ = ["ArrayElement", "ExposedRole", "ReceivedMessage", "Registry", "RegistrySnapshot", "SessionKey"]
+__all__ = ["AdminToken", "ArrayElement", "ExposedRole", "ReceivedMessage", "Registry", "RegistrySnapshot", "SessionKey"]
 
 FIRST_BACKOFF: Final = 0.05
 LONGEST_BACKOFF: Final = 5.0
@@ -176,6 +193,37 @@ class Registry:
 
         if not await self._control.write(write):
             raise ProviderUnknown("No provider has this name.", detail=f"got {name!r}")
+
+    # --- who may call ----------------------------------------------------------------------------------------
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        """Registers a webhook. Raises SettingInvalid, ProviderUnknown or WebhookConflict, else like ``snapshot``."""
+        check_secret(webhook.kind, webhook.secret)
+        if webhook.provider not in [one.name for one in await self.list_providers()]:
+            raise ProviderUnknown("No provider has this name.", detail=f"got {webhook.provider!r}")
+        if not await self._control.write(lambda connection: access.add_webhook(connection, webhook)):
+            raise WebhookConflict("A webhook with this name is registered already.", detail=f"got {webhook.name!r}")
+
+    async def remove_webhook(self, name: str) -> None:
+        """Removes a webhook; calls of it are refused from then on. Raises WebhookUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: access.remove_webhook(connection, name)):
+            raise WebhookUnknown("No webhook has this name.", detail=f"got {name!r}")
+
+    async def add_admin_token(self, name: str, digest: bytes, expires_at: float | None = None) -> None:
+        """Lets whoever has the token with this SHA-256 use the management API, until ``expires_at`` (Unix seconds).
+
+        Raises SettingInvalid or AdminTokenConflict, else like ``snapshot``.
+        """
+        access.check_name(name)
+        if not await self._control.write(
+            lambda connection: access.add_admin_token(connection, name, digest, expires_at)
+        ):
+            raise AdminTokenConflict("An admin token with this name exists already.", detail=f"got {name!r}")
+
+    async def remove_admin_token(self, name: str) -> None:
+        """Takes an admin token back. Raises AdminTokenUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: access.remove_admin_token(connection, name)):
+            raise AdminTokenUnknown("No admin token has this name.", detail=f"got {name!r}")
 
     # --- revocations ------------------------------------------------------------------------------------------
 

@@ -124,7 +124,7 @@ CREATE INDEX IF NOT EXISTS received_message_expires_at ON rowgate.received_messa
 CREATE TABLE IF NOT EXISTS rowgate.webhook (
     name text PRIMARY KEY CHECK (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
     provider text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('svix', 'authorization')),
+    kind text NOT NULL,
     secret text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
