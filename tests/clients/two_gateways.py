@@ -47,15 +47,16 @@ class Gateways:
         }  # fmt: skip
         return sign(payload={name: value for name, value in made.items() if value is not ...})
 
-    def ask(self, gateway: int, token: str, role: str = "authenticated") -> dict[str, Any]:
-        """Who ``token`` is at a gateway, or its error."""
+    def ask(
+        self, gateway: int, token: str, role: str = "authenticated", *, query: str = "select auth.user_id() as me"
+    ) -> dict[str, Any]:
+        """What ``token`` gets at a gateway, or its error."""
         headers = {
             "Neon-Connection-String": f"postgresql://{role}@any/{self.prepared.name}",
             "Authorization": f"Bearer {token}",
         }
-        query = {"query": "select auth.user_id() as me"}
         found: dict[str, Any] = httpx.post(
-            self.ready[gateway]["sql_url"], json=query, headers=headers, timeout=30
+            self.ready[gateway]["sql_url"], json={"query": query}, headers=headers, timeout=30
         ).json()
         return found
 

@@ -168,7 +168,12 @@ class Database:
         if self._signer is None:
             raise SetupIncomplete("the database has no session key")
         return SessionIdentity(
-            self._signer, role.encode(), principal.subject.encode(), principal.claims_json, principal.expires_at
+            self._signer,
+            role.encode(),
+            principal.subject.encode(),
+            principal.claims_json,
+            principal.expires_at,
+            principal.membership_json,
         )
 
     # --- where it runs ----------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ Path = tuple[str, ...]
 
 ORGANIZATION: Final = "*organization"
 
-Shape = Literal["text", "list", "words", "commas", "objects", "keys", "granted_keys", "clerk_permissions"]
+Shape = Literal["text", "list", "words", "commas", "objects", "keys", "granted_keys", "clerk_role", "clerk_permissions"]
 """What stands at the end of a path: one text; a list of texts; texts between spaces or commas; a list of objects with
 a member ``member``; an object whose keys count, all of them or those whose object has the token's organization as a
-key; Clerk's three claims for permissions."""
+key; Clerk's role without the prefix that its SDKs put before it; Clerk's three claims for permissions."""
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 

@@ -21,7 +21,7 @@ from rowgate.errors import (
 )
 from rowgate.identity.claim_rules import ClaimRules, Condition, value_at
 from rowgate.identity.compact import CompactToken, shown
-from rowgate.identity.membership import first_text, membership_of
+from rowgate.identity.membership import first_text, membership_of, written_membership
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
 
@@ -48,7 +48,7 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
     _check_party(claims, provider)
     _check_client(claims, provider)
     _check_conditions(claims, rules)
-    session = first_text(claims, rules.session)
+    session, membership = first_text(claims, rules.session), membership_of(claims, rules)
     return Principal(
         subject=subject,
         claims_json=token.claims_json if rules.user == "sub" else _with_subject(claims, subject),
@@ -60,7 +60,8 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
         token_id=_identifier(claims, "jti"),
         session_id=_identifier(claims, "sid") if session is None else _bounded("of the session", session),
         actor=first_text(claims, rules.actor),
-        membership=membership_of(claims, rules),
+        membership=membership,
+        membership_json=written_membership(membership),
     )
 
 

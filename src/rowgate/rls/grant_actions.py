@@ -59,17 +59,16 @@ def extension_action(database: Database) -> Action:
         extension.EXTENSION_VERSION,
         extension.EXTENSION_NAME,
     )
-    create = f"CREATE EXTENSION {extension.EXTENSION_NAME} VERSION '{extension.EXTENSION_VERSION}';\n"
+    function = "SELECT FROM pg_catalog.pg_proc WHERE proname = %s AND pronamespace = (" + _SCHEMA + ")"
+    installed = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %s"
+    is_there = bool(database.rows(function, "rotate_session_key", "auth"))
 
     def missing(_: bool) -> str | None:
-        ours = (
-            "SELECT FROM pg_catalog.pg_proc WHERE proname = 'rotate_session_key' AND pronamespace = (" + _SCHEMA + ")"
-        )
-        if database.rows(ours, "auth"):
-            return None
-        version = database.one(
-            "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %s", extension.EXTENSION_NAME
-        )
+        version = database.one(installed, extension.EXTENSION_NAME)
+        if database.rows(function, "rotate_session_key", "auth"):
+            if database.rows(function, "has_permission", "auth"):
+                return None
+            return f"expected version {extension.EXTENSION_VERSION}, got an earlier one"
         if version is not None:
             raise CannotProceed(f"another pg_session_jwt (version {version}) is installed in this database")
         if database.rows(_SCHEMA, "auth"):
@@ -80,9 +79,19 @@ def extension_action(database: Database) -> Action:
         title="Extension pg_session_jwt" + ("" if available else " (as ordinary SQL)"),
         why="auth.user_id() and auth.session() for policies; the session key, which only their owner can read.",
         runner=f"a role with CREATE on the database {database.name} that may SET ROLE rowgate_owner",
-        sql=create if available else extension.script(),
+        sql=_extension_sql(bool(available), is_there, bool(database.one(installed, extension.EXTENSION_NAME))),
         missing=missing,
     )
+
+
+def _extension_sql(is_available: bool, is_there: bool, is_extension: bool) -> str:
+    """Makes it or brings it up to date, in the way in which it is or can be there."""
+    name, version = extension.EXTENSION_NAME, extension.EXTENSION_VERSION
+    if is_there and is_extension:
+        return f"ALTER EXTENSION {name} UPDATE TO '{version}';\n"
+    if is_there:
+        return f"SET LOCAL ROLE rowgate_owner;\n{extension.upgrade_script()}\nRESET ROLE;\n"
+    return f"CREATE EXTENSION {name} VERSION '{version}';\n" if is_available else extension.script()
 
 
 def registry_action(database: Database) -> Action:

@@ -54,7 +54,7 @@ SAMPLES = (
         claims={"azp": "https://app.example", "sid": "sess_1", "v": 2, "fea": "o:notes,u:beta,o:teams",
                 "o": {"id": "org_1", "slg": "acme", "rol": "admin", "per": "read,manage", "fpm": "3,2"}},
         given={"authorized_parties": ("https://app.example",)},
-        membership=Membership(organization="org_1", role="admin",
+        membership=Membership(organization="org_1", role="org:admin",
                               permissions=("org:notes:read", "org:notes:manage", "org:teams:manage")),
         refused=(({"sts": "pending"}, "token_claim_invalid"), ({"azp": "https://evil.example"}, "token_party_refused")),
     ),
