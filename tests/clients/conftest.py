@@ -17,9 +17,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def gateways(postgres18: Embedded18, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
-    with two_gateways(postgres18, tmp_path_factory.mktemp("gateways"), ROWGATE_PUBLIC_NOTICES="true") as running:
-        yield running
+def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """On a server of their own, because other tests take the roles of the shared ones away."""
+    server = Embedded18()
+    try:
+        server.start()
+        with two_gateways(server, tmp_path_factory.mktemp("gateways"), ROWGATE_PUBLIC_NOTICES="true") as running:
+            yield running
+    finally:
+        server.remove()
 
 
 @pytest.fixture(params=SERVERLESS_DRIVERS)

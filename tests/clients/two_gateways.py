@@ -64,13 +64,13 @@ class Gateways:
         """The code of the refusal; None where it is accepted."""
         return self.ask(gateway, token, role).get("routine")
 
-    def connect(self, gateway: int, token: str) -> psycopg.Connection[Any]:
+    def connect(self, gateway: int, token: str, *, role: str = "authenticated") -> psycopg.Connection[Any]:
         """A session over TCP."""
         port = urlsplit(self.ready[gateway]["tcp_url"]).port
         return psycopg.connect(
             host="127.0.0.1",
             port=port,
-            user="authenticated",
+            user=role,
             password=token,
             dbname=self.prepared.name,
             autocommit=True,

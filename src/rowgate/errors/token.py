@@ -89,7 +89,10 @@ class TokenRoleRefused(TokenRefused):
     """The provider's tokens may not be used for the role of the connection string."""
 
     code = "token_role_refused"
-    default_hint = "Allow the role with `rowgate provider add ... --role NAME`."
+    default_hint = (
+        "Allow the role with `rowgate provider add ... --role NAME`. Where a role asks for claims, "
+        "`rowgate provider check` shows them."
+    )
 
 
 class TokenRevoked(TokenRefused):

@@ -226,17 +226,22 @@ _DENIED_HINTS: Final = {
 
 
 def _roles(claims: dict[str, Any], provider: Provider) -> tuple[str, ...]:
-    """All of the provider's roles; the role ``anonymous`` alone for someone who has not signed in."""
+    """The provider's roles without those that ask for claims which the token has not; of them the role ``anonymous``
+    alone for someone who has not signed in. No claim ever names a role: the registered grants do."""
+    grants = provider.claim_rules.role_grants
+    granted = {grant.role for grant in grants if grant.holds(claims)}
+    refused = {grant.role for grant in grants} - granted
+    roles = tuple(role for role in provider.roles if role not in refused)
     for condition in provider.claim_rules.anonymous:
         if condition.holds(claims):
-            if ANONYMOUS in provider.roles:
+            if ANONYMOUS in roles:
                 return (ANONYMOUS,)
             raise TokenRoleRefused(
                 "The token is that of an anonymous user, and this provider's tokens may not be used for that role.",
                 detail=f"{_name(condition)} is {shown(value_at(claims, condition.path))}",
                 hint="Sign in, or register the provider with --role anonymous.",
             )
-    return provider.roles
+    return roles
 
 
 def _name(condition: Condition) -> str:

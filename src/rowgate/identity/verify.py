@@ -108,7 +108,7 @@ def authorize(principal: Principal, role: str) -> None:
     if role not in principal.roles:
         raise TokenRoleRefused(
             "The token may not be used for this role.",
-            detail=f"expected one of {', '.join(principal.roles)}, got {shown(role)}",
+            detail=f"expected one of {', '.join(principal.roles) or 'none'}, got {shown(role)}",
         )
 
 
