@@ -53,6 +53,15 @@ class Settings:
         "Port of the front for clients of the Postgres protocol; 0 takes any free one, off has none.",
         low=0,
     )
+    admin_port: int | None = _setting(
+        None,
+        "Port of the management API, for `rowgate serve`; 0 takes any free one, off has none.",
+        low=0,
+    )
+    admin_host: str = _setting("127.0.0.1", "Address that the management API listens on.")
+    admin_hosts: tuple[str, ...] = _setting(
+        (), "Names, beside localhost and loopback addresses, by which the management API may be called."
+    )
     tls_cert: str = _setting(
         "", "File with the certificate chain (PEM) that the fronts show. Together with tls_key it turns TLS on."
     )
@@ -132,7 +141,7 @@ def describe() -> Iterator[SettingDescription]:
     words = {int: "whole number", NUMBER_OR_OFF: "whole number or off", bool: "true or false", str: "text"}
     for row in fields(Settings):
         default = "" if row.default is MISSING else row.default
-        text = ", ".join(default) if isinstance(default, tuple) else str(default)
+        text = ", ".join(default) if isinstance(default, tuple) else "off" if default is None else str(default)
         if isinstance(default, bool):
             text = text.lower()
         kind = words.get(kinds[row.name], "list, separated by commas")

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +14,6 @@ import psycopg
 import pytest
 
 from rowgate.identity.logout_token import LOGOUT_EVENT
-from tests.clients.stack import ROWGATE
 from tests.clients.two_gateways import ISSUER, NAME, Gateways, eventually
 from tests.unit.identity.forge import encode, key_for, sign
 
@@ -26,12 +24,8 @@ REVOKED = "rowgate:token_revoked"
 @pytest.fixture(scope="module", autouse=True)
 def auth0_secret(gateways: Gateways) -> Iterator[str]:
     """Both webhooks are registered; the secret that was made for the second."""
-    clerk = subprocess.run(
-        [*ROWGATE, "webhook", "add", "clerk-events", "--kind", "clerk"],
-        input="whsec_" + base64.b64encode(KEY).decode(),
-        capture_output=True, text=True, timeout=60, env=gateways.variables,
-    )  # fmt: skip
-    assert clerk.returncode == 0, clerk.stderr
+    secret = "whsec_" + base64.b64encode(KEY).decode()
+    gateways.cli("webhook", "add", "clerk-events", "--kind", "clerk", stdin=secret)
     made = json.loads(gateways.cli("webhook", "add", "auth0-logs", "--kind", "auth0", "--json"))
     assert made["path"] == "/webhooks/auth0-logs"
     listed = gateways.cli("webhook", "list", "--json")

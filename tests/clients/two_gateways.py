@@ -1,7 +1,6 @@
 """Two ``rowgate serve`` on one database, and a provider whose keys the test holds, so that tokens have any shape."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 
+from tests.clients.commands import run_command
 from tests.clients.gateways import environment, running_gateway
-from tests.clients.stack import ROWGATE
 from tests.database.conftest import Prepared, prepared_on
 from tests.servers import TestServer
 from tests.unit.identity.forge import key_for, public, sign
@@ -76,9 +75,10 @@ class Gateways:
             autocommit=True,
         )
 
-    def cli(self, *arguments: str, status: int = 0) -> str:
-        done = subprocess.run([*ROWGATE, *arguments], capture_output=True, text=True, timeout=60, env=self.variables)
-        assert done.returncode == status, done.stdout + done.stderr
+    def cli(self, *arguments: str, status: int = 0, stdin: str = "") -> str:
+        """What a command says."""
+        done = run_command(*arguments, variables=self.variables, stdin=stdin)
+        assert done.status == status, done.stdout + done.stderr
         return done.stdout or done.stderr
 
     def add_provider(self, *more: str, audience: str = "api") -> None:

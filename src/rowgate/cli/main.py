@@ -18,6 +18,7 @@ from rowgate.cli import (
     connection_string,
     dev,
     provider,
+    provider_import,
     query,
     revocation,
     serve,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
+provider.app.command("import")(provider_import.import_list)
 app.add_typer(provider.app, name="provider")
 app.command("revoke")(revocation.revoke)
 app.add_typer(revocation.app, name="revocation")

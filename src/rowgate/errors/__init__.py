@@ -8,7 +8,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── RequestRefused          what the request itself got wrong                       400
     │   ├── MalformedBody, MalformedHeader, MalformedParameter, UnsupportedStatement
     │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown,
-    │       NoticeRefused
+    │       NoticeRefused, AdminTokenRefused 401, AddressRefused 403
     ├── TokenRefused            a token that did not pass a check                       400, WWW-Authenticate
     │   ├── TokenMalformed, TokenAlgorithmRefused, TokenKeyUnknown, TokenSignatureInvalid
     │   ├── TokenExpired, TokenNotYetValid, TokenIssuerUnknown, TokenAudienceRefused
@@ -58,6 +58,8 @@ from rowgate.errors.operator import (
     WebhookUnknown,
 )
 from rowgate.errors.request import (
+    AddressRefused,
+    AdminTokenRefused,
     AuthenticationFailed,
     CredentialsMissing,
     DatabaseUnknown,
@@ -112,7 +114,9 @@ from rowgate.errors.token import (
 )
 
 __all__ = [
+    "AddressRefused",
     "AdminTokenConflict",
+    "AdminTokenRefused",
     "AdminTokenUnknown",
     "AuthenticationFailed",
     "BodyTooLarge",

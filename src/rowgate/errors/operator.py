@@ -16,6 +16,7 @@ class SettingInvalid(ConfigurationError):
     """A setting is missing, unknown or has a value of the wrong kind."""
 
     code = "setting_invalid"
+    status = 400
 
 
 class PortTaken(ConfigurationError):
@@ -57,6 +58,7 @@ class ProviderUnrecognised(ConfigurationError):
     """The URL does not lead to a key set that Rowgate can use."""
 
     code = "provider_unrecognised"
+    status = 400
     default_hint = "Give the JWKS URL or the issuer URL of your identity provider."
 
 
@@ -64,6 +66,7 @@ class ProviderConflict(ConfigurationError):
     """A provider with this name or issuer is registered already, differently."""
 
     code = "provider_conflict"
+    status = 409
     default_hint = "Remove the other one first with `rowgate provider remove NAME`."
 
 
@@ -71,6 +74,7 @@ class ProviderUnknown(ConfigurationError):
     """No provider has this name."""
 
     code = "provider_unknown"
+    status = 404
     default_hint = "See `rowgate provider list`."
 
 

@@ -70,6 +70,14 @@ class Gateway:
         for endpoint in self._endpoints.values():
             await endpoint.close()
 
+    def endpoint(self, name: str | None) -> Endpoint | None:
+        """The endpoint called ``name``; the only one where there is one without a name, or none is asked for."""
+        if ANY_HOST in self._endpoints:
+            return self._endpoints[ANY_HOST]
+        if name is None:
+            return next(iter(self._endpoints.values())) if len(self._endpoints) == 1 else None
+        return self._endpoints.get(name.lower())
+
     def open_databases(self) -> Iterator[Database]:
         """Every database that is open, those of all endpoints."""
         for endpoint in self._endpoints.values():

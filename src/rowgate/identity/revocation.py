@@ -20,6 +20,7 @@ session; all of a provider."""
 
 KINDS: Final[tuple[RevocationKind, ...]] = get_args(RevocationKind)
 LONGEST_VALUE: Final = 1024
+_LAST_MOMENT: Final = 253_402_300_799.0
 SWEEP_SECONDS: Final = 60.0
 KEPT_SECONDS: Final = 90 * 86_400.0
 """How long a revocation counts unless something else is said: longer than tokens live, which must not outlast it."""
@@ -54,6 +55,10 @@ class Revocation:
             raise _unsound("value", "a moment, and no id, where all tokens of a provider are meant")
         if self.kind != "provider" and not self.value:
             raise _unsound("value", "an id that is not empty")
+        for name in ("issued_before", "expires_at"):
+            moment = getattr(self, name)
+            if moment is not None and not 0 <= moment <= _LAST_MOMENT:
+                raise _unsound(name, f"seconds since 1970, up to {_LAST_MOMENT:.0f}")
         for name, longest in (("value", LONGEST_VALUE), ("reason", LONGEST_VALUE), ("revoked_by", 256)):
             text = getattr(self, name)
             if "\0" in text or len(text.encode("utf-8", "surrogatepass")) > longest or not _is_unicode(text):

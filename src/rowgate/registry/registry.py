@@ -53,9 +53,9 @@ _log = logging.getLogger(__name__)
 
 _ADD_PROVIDER: Final = """
 INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, audiences, authorized_parties, algorithms, roles,
-                              other_issuers, client_ids, key_set, rules)
+                              other_issuers, client_ids, key_set, rules, label)
 SELECT %(name)s, %(kind)s, %(issuer)s, %(jwks_url)s, %(audiences)s, %(authorized_parties)s, %(algorithms)s, %(roles)s,
-       %(other_issuers)s, %(client_ids)s, %(key_set)s, %(rules)s
+       %(other_issuers)s, %(client_ids)s, %(key_set)s, %(rules)s, %(label)s
 WHERE NOT EXISTS (
     SELECT FROM rowgate.provider
     WHERE (issuer || other_issuers) && (%(issuer)s::text || %(other_issuers)s::text[])
@@ -76,6 +76,17 @@ class ArrayElement:
 
     element_oid: int
     delimiter: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """A registered provider and its row: ``id`` is a UUID, times are Unix seconds."""
+
+    id: str
+    label: str
+    created_at: float
+    updated_at: float
+    provider: Provider
 
 
 class Registry:
@@ -152,8 +163,22 @@ class Registry:
         """Every array type of the database, those that users made included, by OID. Raises like ``snapshot``."""
         return {array: ArrayElement(element, delimiter) for array, element, delimiter in await self.rows(_ARRAY_QUERY)}
 
-    async def add_provider(self, provider: Provider) -> None:
-        """Registers a provider. Registering exactly the same one again does nothing.
+    async def provider_entries(self) -> tuple[ProviderEntry, ...]:
+        """The registered providers that are sound, with what the management API tells of them. Raises like
+        ``snapshot``."""
+        by_name = {one.name: one for one in await self.list_providers()}
+        rows = await self.rows(
+            "SELECT name, id::text, label, extract(epoch FROM created_at)::float8, "
+            "extract(epoch FROM updated_at)::float8 FROM rowgate.provider ORDER BY created_at, name"
+        )
+        return tuple(
+            ProviderEntry(entry_id, label, created_at, updated_at, by_name[name])
+            for name, entry_id, label, created_at, updated_at in rows
+            if name in by_name
+        )
+
+    async def add_provider(self, provider: Provider, *, label: str = "") -> None:
+        """Registers a provider; ``label`` is a name for people. Registering exactly the same one again does nothing.
 
         Raises ProviderConflict where another one has its name or its issuer, else like ``snapshot``.
         """
@@ -161,7 +186,7 @@ class Registry:
             field.name: list(value) if isinstance(value := getattr(provider, field.name), tuple) else value
             for field in fields(provider)
         }
-        values["rules"] = Jsonb(written_rules(provider.claim_rules))
+        values |= {"rules": Jsonb(written_rules(provider.claim_rules)), "label": label}
 
         async def write(connection: Connection) -> bool:
             # Two issuers of one row are unique only while nobody else adds one.

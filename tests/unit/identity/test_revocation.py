@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -77,6 +78,9 @@ def test_what_is_covered(revocation: Revocation, principal: Principal, expected:
         {"kind": "nonsense", "value": "x"}, {"kind": "subject", "value": "x" * 1025},
         {"kind": "subject", "value": "\ud800"}, {"kind": "subject", "value": "x", "provider": ""},
         {"kind": "subject", "value": "x", "reason": "r" * 1025},
+        {"kind": "subject", "value": "x", "issued_before": 1e300},
+        {"kind": "subject", "value": "x", "expires_at": -1.0},
+        {"kind": "subject", "value": "x", "expires_at": math.nan},
     ],
 )  # fmt: skip
 def test_unsound_rows_are_refused(fields: dict[str, Any]) -> None:

@@ -27,6 +27,12 @@ ALTER TABLE rowgate.provider
     ADD COLUMN IF NOT EXISTS key_set text NOT NULL DEFAULT '',
     ADD COLUMN IF NOT EXISTS rules jsonb;
 
+-- What the management API tells of a provider beside what it is: the id by which it is called, and its name as it was given.
+ALTER TABLE rowgate.provider
+    ADD COLUMN IF NOT EXISTS id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+    ADD COLUMN IF NOT EXISTS label text NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX IF NOT EXISTS provider_id ON rowgate.provider (id);
+
 CREATE TABLE IF NOT EXISTS rowgate.exposed_role (
     role_name text PRIMARY KEY,
     login_name text NOT NULL UNIQUE,
