@@ -22,7 +22,8 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     server = Embedded18()
     try:
         server.start()
-        with two_gateways(server, tmp_path_factory.mktemp("gateways"), ROWGATE_PUBLIC_NOTICES="true") as running:
+        folder = tmp_path_factory.mktemp("gateways")
+        with two_gateways(server, folder, ROWGATE_PUBLIC_NOTICES="true", ROWGATE_ADMIN_PORT="0") as running:
             yield running
     finally:
         server.remove()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.commands import Done, run_command
 from tests.clients.stack import Stack
-from tests.clients.two_gateways import eventually
+from tests.clients.two_gateways import NAME, Gateways, eventually
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,28 @@ def test_notices_come_here_too(stack: Stack) -> None:
     answer = httpx.post(f"{stack.admin_url}/oidc/backchannel-logout", data={"logout_token": "x"})
     assert (answer.status_code, answer.json()["routine"]) == (400, "rowgate:token_malformed")
     assert httpx.post(f"{stack.admin_url}/webhooks/nobody").json()["routine"] == "rowgate:notice_refused"
+
+
+def test_serve_has_it_where_it_is_asked_for(gateways: Gateways) -> None:
+    """A token made by the command opens both gateways, and what one is told the other knows."""
+    token = json.loads(gateways.cli("admin-token", "create", "both", "--json"))["token"]
+    clients = [
+        httpx.Client(base_url=ready["admin_url"], headers={"Authorization": f"Bearer {token}"})
+        for ready in gateways.ready
+    ]
+    for client in clients:
+        assert eventually(lambda client=client: client.get("/api/v1/providers").status_code == 200) is not None  # type: ignore[misc]
+    user = gateways.token("api_user")
+    assert gateways.code(1, user) is None
+    body = {"provider": NAME, "kind": "subject", "value": "api_user"}
+    assert clients[0].post("/api/v1/revocations", json=body).status_code == 201
+    assert eventually(lambda: gateways.code(1, user) == "rowgate:token_revoked") is not None
+    other = clients[0].get("/api/v1/providers", params={"database": "nobody's"})
+    assert (other.status_code, other.json()["code"]) == (400, "database_unknown")
+    gateways.cli("admin-token", "revoke", "both")
+    for client in clients:
+        assert eventually(lambda client=client: client.get("/api/v1/providers").status_code == 401) is not None  # type: ignore[misc]
+        client.close()
 
 
 def test_the_token_is_nowhere_to_be_read(stack: Stack) -> None:

@@ -54,6 +54,7 @@ class Notices:
         self._clock = clock
         self._allowance = CALLS_AT_ONCE
         self._refilled_at = clock()
+        self._logged_at = 0.0
         self._recent: OrderedDict[tuple[int, str, str], None] = OrderedDict()
 
     def takes(self, request: HttpRequest) -> bool:
@@ -67,8 +68,15 @@ class Notices:
                 return await self._log_out(request.body)
             return await self._webhook(request)
         except RowgateError as problem:
-            log.warning("a notice was refused: %s %s", problem.message, problem.detail or "")
+            self._log(problem)
             return error_response(problem)
+
+    def _log(self, problem: RowgateError) -> None:
+        """At most one line a second, because strangers can cause as many as they like."""
+        now = self._clock()
+        if abs(now - self._logged_at) >= 1.0:
+            self._logged_at = now
+            log.warning("a notice was refused: %s %s", problem.message, problem.detail or "")
 
     async def _log_out(self, body: bytes) -> Response:
         """OpenID Connect Back-Channel Logout 1.0, sections 2.5 to 2.8."""

@@ -68,10 +68,10 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
 def _check_is_no_notice(claims: dict[str, Any]) -> None:
     """Tokens that tell of events (RFC 8417, logout tokens among them) are signed with the same keys, and nobody's
     credential (OpenID Connect Back-Channel Logout 1.0, section 4.1)."""
-    if "events" in claims:
+    if isinstance(claims.get("events"), dict):
         raise TokenClaimInvalid(
             "The token tells of an event; it does not say who its bearer is.",
-            detail="expected a token without the claim events",
+            detail="expected a token without an object of events",
             hint="Send the user's access or session token.",
         )
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rowgate.errors import NoticeRefused
 from rowgate.identity.compact import TOKEN_TYPES, CompactToken, shown
 from rowgate.identity.provider import Provider
-from rowgate.identity.revocation import KEPT_SECONDS, LONGEST_VALUE, Revocation, RevocationKind
+from rowgate.identity.revocation import LONGEST_VALUE, Revocation, Told, told_by_provider
 
 LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 LOGOUT_TYPES: Final = TOKEN_TYPES | {"logout+jwt", "application/logout+jwt"}
@@ -51,23 +51,13 @@ def read_logout_token(token: CompactToken, provider: Provider, *, now: float, le
     session, subject = _text(claims, "sid"), _text(claims, provider.claim_rules.user)
     if session is None and subject is None:
         raise _refused(f"sid or {provider.claim_rules.user}", "a text", None)
-    wanted: list[tuple[RevocationKind, str, float | None]] = []
+    wanted: list[Told] = []
     if session is not None:
         wanted.append(("session", session, None))
     if subject is not None:
         wanted.append(("subject" if session is None else "sessionless", subject, now))
-    revocations = tuple(
-        Revocation(
-            provider=provider.name,
-            kind=kind,
-            value=value,
-            issued_before=before,
-            expires_at=now + KEPT_SECONDS,
-            reason="signed out at the identity provider",
-            revoked_by="back-channel logout",
-        )
-        for kind, value, before in wanted
-    )
+    reason = "signed out at the identity provider"
+    revocations = told_by_provider(provider.name, wanted, reason=reason, revoked_by="back-channel logout", now=now)
     return LogoutNotice(revocations=revocations, token_id=token_id, expires_at=expires_at)
 
 

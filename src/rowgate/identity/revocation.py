@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 
 from rowgate.errors import SettingInvalid, TokenRevoked
 from rowgate.identity.principal import Principal
+from rowgate.identity.strict_json import is_unicode
 
 RevocationKind = Literal["token", "session", "subject", "sessionless", "provider"]
 """What is revoked: the token with this ``jti``; all tokens of a session; all of a user; all of a user that name no
@@ -61,8 +62,30 @@ class Revocation:
                 raise _unsound(name, f"seconds since 1970, up to {_LAST_MOMENT:.0f}")
         for name, longest in (("value", LONGEST_VALUE), ("reason", LONGEST_VALUE), ("revoked_by", 256)):
             text = getattr(self, name)
-            if "\0" in text or len(text.encode("utf-8", "surrogatepass")) > longest or not _is_unicode(text):
+            if "\0" in text or len(text.encode("utf-8", "surrogatepass")) > longest or not is_unicode(text):
                 raise _unsound(name, f"at most {longest} bytes of text")
+
+
+Told = tuple[RevocationKind, str, float | None]
+"""What a provider tells of: kind, value, and the moment before which it was issued."""
+
+
+def told_by_provider(
+    provider: str, told: Iterable[Told], *, reason: str, revoked_by: str, now: float
+) -> tuple[Revocation, ...]:
+    """Rows for what a provider has told, each once, for the usual time. Raises SettingInvalid."""
+    return tuple(
+        Revocation(
+            provider=provider,
+            kind=kind,
+            value=value,
+            issued_before=before,
+            expires_at=now + KEPT_SECONDS,
+            reason=reason,
+            revoked_by=revoked_by,
+        )
+        for kind, value, before in dict.fromkeys(told)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +180,6 @@ def _covers(bounds: _Bounds, issued_at: float | None, now: float) -> bool:
     if expires_at is not None and now >= expires_at:
         return False
     return issued_before is None or issued_at is None or issued_at < issued_before
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unsound(field_name: str, expected: str) -> SettingInvalid:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from rowgate.errors import NoticeRefused, SettingInvalid
-from rowgate.identity.revocation import KEPT_SECONDS, LONGEST_VALUE, Revocation, RevocationKind
+from rowgate.identity.revocation import LONGEST_VALUE, Revocation, Told, told_by_provider
 
 WEBHOOK_KINDS: Final = ("clerk", "auth0")
 TOLERANCE_SECONDS: Final = 300.0
@@ -31,8 +31,6 @@ _SESSION_ENDS: Final = frozenset({"session.revoked", "session.ended", "session.r
 # A deleted account, a changed password, and a logout; https://auth0.com/docs, log event type codes.
 _AUTH0_USER_ENDS: Final = frozenset({"du", "sdu", "scp"})
 _AUTH0_LOGOUT: Final = "slo"
-
-_Found = tuple[RevocationKind, str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +74,8 @@ def read_call(webhook: Webhook, headers: Mapping[bytes, bytes], body: bytes, *, 
         _check_authorization(webhook.secret, headers)
         message_id, expires_at = sha256(body).hexdigest(), now + REMEMBERED_SECONDS
         found = list(_auth0_events(body, now))
-    revocations = tuple(
-        Revocation(
-            provider=webhook.provider,
-            kind=kind,
-            value=value,
-            issued_before=before,
-            expires_at=now + KEPT_SECONDS,
-            reason="told by the identity provider",
-            revoked_by=f"webhook {webhook.name}",
-        )
-        for kind, value, before in dict.fromkeys(found)
-    )
+    reason, revoked_by = "told by the identity provider", f"webhook {webhook.name}"
+    revocations = told_by_provider(webhook.provider, found, reason=reason, revoked_by=revoked_by, now=now)
     return WebhookCall(revocations, message_id, expires_at)
 
 
@@ -137,7 +125,7 @@ def _check_authorization(secret: str, headers: Mapping[bytes, bytes]) -> None:
         raise NoticeRefused("The Authorization header is not that of this webhook.")
 
 
-def _clerk_event(event: Any, now: float) -> Iterator[_Found]:
+def _clerk_event(event: Any, now: float) -> Iterator[Told]:
     """Clerk's events by ``type``; ``data`` is the session or the user."""
     kind, data = _member(event, "type", str), _member(event, "data", dict)
     if kind in _SESSION_ENDS:
@@ -146,7 +134,7 @@ def _clerk_event(event: Any, now: float) -> Iterator[_Found]:
         yield "subject", _identifier(data, "id"), now
 
 
-def _auth0_events(body: bytes, now: float) -> Iterator[_Found]:
+def _auth0_events(body: bytes, now: float) -> Iterator[Told]:
     """One event, a list of them, or one on each line."""
     try:
         decoded = msgspec.json.decode(body)
@@ -159,7 +147,7 @@ def _auth0_events(body: bytes, now: float) -> Iterator[_Found]:
         yield from _auth0_stream_event(event, now) if "specversion" in event else _auth0_log(event, now)
 
 
-def _auth0_log(entry: dict[str, Any], now: float) -> Iterator[_Found]:
+def _auth0_log(entry: dict[str, Any], now: float) -> Iterator[Told]:
     data = entry.get("data", entry)
     kind = _member(data, "type", str)
     if kind not in _AUTH0_USER_ENDS and kind != _AUTH0_LOGOUT:
@@ -175,7 +163,7 @@ def _auth0_log(entry: dict[str, Any], now: float) -> Iterator[_Found]:
     yield "sessionless", user, before
 
 
-def _auth0_stream_event(event: dict[str, Any], now: float) -> Iterator[_Found]:
+def _auth0_stream_event(event: dict[str, Any], now: float) -> Iterator[Told]:
     kind = _member(event, "type", str)
     if kind not in ("user.deleted", "user.updated"):
         return

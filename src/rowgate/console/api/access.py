@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TypeVar
 
@@ -14,8 +14,11 @@ from starlette.requests import Request
 from rowgate.errors import AdminTokenRefused, DatabaseUnknown, MalformedBody
 from rowgate.gateway.database import Database
 from rowgate.gateway.gateway import Gateway
+from rowgate.identity.recognition import Given, Recognition
 
 Body = TypeVar("Body")
+Find = Callable[[str, Given], Awaitable[Recognition]]
+"""From a URL, and what the operator says besides, to a provider that can be registered."""
 
 
 class Access:

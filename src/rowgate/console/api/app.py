@@ -25,6 +25,7 @@ from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.notices import LOGOUT_PATH, WEBHOOK_PATH
 from rowgate.identity.fetcher import Fetcher
+from rowgate.identity.recognition import Given, Recognition, recognise
 from rowgate.settings import Settings
 
 log = logging.getLogger("rowgate.console")
@@ -33,7 +34,9 @@ log = logging.getLogger("rowgate.console")
 def create_app(gateway: Gateway, settings: Settings, fetcher: Fetcher) -> ASGIApp:
     """The application for ``gateway``, which must have been started."""
     access = Access(gateway)
-    insecure = settings.insecure_issuers
+
+    async def find(url: str, given: Given) -> Recognition:
+        return await recognise(url, fetcher, given=given, allow_insecure_loopback=settings.insecure_issuers)
 
     async def notice(request: Request) -> Response:
         headers = dict(request.headers.raw)
@@ -43,8 +46,8 @@ def create_app(gateway: Gateway, settings: Settings, fetcher: Fetcher) -> ASGIAp
         return Response(answer.body, answer.status, shown, media_type="application/json")
 
     routes = [
-        *ProjectJwks(access, fetcher, allow_insecure_loopback=insecure).routes(),
-        *Providers(access, fetcher, allow_insecure_loopback=insecure).routes(),
+        *ProjectJwks(access, find).routes(),
+        *Providers(access, find).routes(),
         *Revocations(access).routes(),
         Route(LOGOUT_PATH.decode(), notice, methods=["POST"]),
         Route(WEBHOOK_PATH.decode() + "{name}", notice, methods=["POST"]),

@@ -9,22 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rowgate.console.api.access import Access, body_of, require_database
+from rowgate.console.api.access import Access, Find, body_of, require_database
 from rowgate.console.api.answers import json_answer
 from rowgate.console.hosted_form import HostedKeySet, given_of, is_same, shown_entry
 from rowgate.errors import ProviderUnknown, SettingInvalid
-from rowgate.identity.fetcher import Fetcher
-from rowgate.identity.recognition import recognise
 from rowgate.registry.registry import ProviderEntry
 
 
 class ProjectJwks:
-    """The three calls. ``fetcher`` gets what a URL leads to."""
+    """The three calls. ``find`` says what a URL leads to."""
 
-    def __init__(self, access: Access, fetcher: Fetcher, *, allow_insecure_loopback: bool) -> None:
+    def __init__(self, access: Access, find: Find) -> None:
         self._access = access
-        self._fetcher = fetcher
-        self._insecure = allow_insecure_loopback
+        self._find = find
 
     def routes(self) -> list[Route]:
         """At the address that the original's tools add to their base, and below its ``/api/v2``."""
@@ -61,7 +58,7 @@ class ProjectJwks:
             )
         known = next((one for one in entries if is_same(form, one.provider, given.roles)), None)
         if known is None:
-            found = await recognise(form.jwks_url, self._fetcher, given=given, allow_insecure_loopback=self._insecure)
+            found = await self._find(form.jwks_url, given)
             await database.registry.add_provider(found.provider, label=form.provider_name)
             known = _entry(await database.registry.provider_entries(), name=found.provider.name)
         return json_answer({"jwks": shown_entry(known, project, form.branch_id), "operations": []}, 201)

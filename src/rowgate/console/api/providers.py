@@ -10,11 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rowgate.console.api.access import Access, body_of, query_of
+from rowgate.console.api.access import Access, Find, body_of, query_of
 from rowgate.console.api.answers import json_answer
-from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.provider import DEFAULT_ROLES
-from rowgate.identity.recognition import Given, custom_rules, recognise
+from rowgate.identity.recognition import Given, custom_rules
 from rowgate.registry.registry import ProviderEntry
 
 
@@ -55,12 +54,11 @@ class ProviderForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Providers:
-    """The calls. ``fetcher`` gets what a URL leads to."""
+    """The calls. ``find`` says what a URL leads to."""
 
-    def __init__(self, access: Access, fetcher: Fetcher, *, allow_insecure_loopback: bool) -> None:
+    def __init__(self, access: Access, find: Find) -> None:
         self._access = access
-        self._fetcher = fetcher
-        self._insecure = allow_insecure_loopback
+        self._find = find
 
     def routes(self) -> list[Route]:
         """Their addresses."""
@@ -79,7 +77,7 @@ class Providers:
         """201 and the provider; exactly the same again changes nothing."""
         database, _ = await self._access.database(request, *query_of(request))
         form = await body_of(request, ProviderForm)
-        found = await recognise(form.url, self._fetcher, given=form.given(), allow_insecure_loopback=self._insecure)
+        found = await self._find(form.url, form.given())
         await database.registry.add_provider(found.provider)
         entries = await database.registry.provider_entries()
         entry = next(one for one in entries if one.provider.name == found.provider.name)
