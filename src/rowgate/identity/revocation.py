@@ -91,7 +91,7 @@ def told_by_provider(
 @dataclass(frozen=True, slots=True)
 class RevocationChanges:
     """What changed since the last time. ``is_complete``: the rows are all there are. ``removed`` are rows that count no
-    more. Rows of ``added`` take the place of those with the same provider, kind and value."""
+    more. Rows of ``added`` take the place of those about the same thing; with and without ``issued_before`` are two."""
 
     added: tuple[Revocation, ...] = field(default=(), repr=False)
     removed: tuple[Revocation, ...] = field(default=(), repr=False)
@@ -104,7 +104,7 @@ class RevocationChanges:
 
 NO_CHANGES: Final = RevocationChanges()
 
-_Key = tuple[str, RevocationKind, str]
+_Key = tuple[str, RevocationKind, str, bool]
 _Bounds = tuple[float | None, float | None]
 
 
@@ -127,9 +127,9 @@ class RevocationSet:
         if changes.is_complete:
             self._rows.clear()
         for row in changes.removed:
-            self._rows.pop((row.provider, row.kind, row.value), None)
+            self._rows.pop(_key(row), None)
         for row in changes.added:
-            self._rows[row.provider, row.kind, row.value] = (row.issued_before, row.expires_at)
+            self._rows[_key(row)] = (row.issued_before, row.expires_at)
         self._forget_expired()
         if not changes.added:
             return False
@@ -152,9 +152,10 @@ class RevocationSet:
         for kind, value in keys:
             if value is None:
                 continue
-            found = self._rows.get((name, kind, value))
-            if found is not None and _covers(found, principal.issued_at, now):
-                raise TokenRevoked(_MESSAGES[kind], detail=f"revoked at the provider {name}")
+            for is_bounded in (False, True):
+                found = self._rows.get((name, kind, value, is_bounded))
+                if found is not None and _covers(found, principal.issued_at, now):
+                    raise TokenRevoked(_MESSAGES[kind], detail=f"revoked at the provider {name}")
 
     def _forget_expired(self) -> None:
         now = self._clock()
@@ -173,6 +174,10 @@ _MESSAGES: Final[dict[RevocationKind, str]] = {
     "sessionless": "The user has signed out since the token was issued.",
     "provider": "The tokens that this provider issued until now were revoked.",
 }
+
+
+def _key(row: Revocation) -> _Key:
+    return row.provider, row.kind, row.value, row.issued_before is not None
 
 
 def _covers(bounds: _Bounds, issued_at: float | None, now: float) -> bool:

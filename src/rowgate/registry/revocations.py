@@ -33,17 +33,16 @@ _LIST: Final[LiteralString] = f"""
 SELECT {_COLUMNS} FROM rowgate.revocation
 WHERE removed_at IS NULL AND (expires_at IS NULL OR expires_at > pg_catalog.now()) AND id > %s ORDER BY id LIMIT %s
 """  # noqa: S608
-# A second revocation of the same thing never narrows the first: no bound stands for everything.
+# A second revocation of the same thing never narrows the first. One that was removed, or is over, is none any more.
 _ADD: Final[LiteralString] = f"""
 INSERT INTO rowgate.revocation AS known (provider, kind, value, issued_before, expires_at, reason, revoked_by)
 SELECT %(provider)s, %(kind)s, %(value)s, pg_catalog.to_timestamp(%(issued_before)s::float8),
        pg_catalog.to_timestamp(%(expires_at)s::float8), %(reason)s,
        coalesce(nullif(%(revoked_by)s::text, ''), CURRENT_USER)
-ON CONFLICT (provider, kind, value) DO UPDATE SET
-    issued_before = CASE WHEN known.removed_at IS NOT NULL THEN EXCLUDED.issued_before
-        WHEN known.issued_before IS NOT NULL AND EXCLUDED.issued_before IS NOT NULL
-        THEN greatest(known.issued_before, EXCLUDED.issued_before) END,
-    expires_at = CASE WHEN known.removed_at IS NOT NULL THEN EXCLUDED.expires_at
+ON CONFLICT (provider, kind, value, is_bounded) DO UPDATE SET
+    issued_before = CASE WHEN known.removed_at IS NOT NULL OR known.expires_at <= pg_catalog.now()
+        THEN EXCLUDED.issued_before ELSE greatest(known.issued_before, EXCLUDED.issued_before) END,
+    expires_at = CASE WHEN known.removed_at IS NOT NULL OR known.expires_at <= pg_catalog.now() THEN EXCLUDED.expires_at
         WHEN known.expires_at IS NOT NULL AND EXCLUDED.expires_at IS NOT NULL
         THEN greatest(known.expires_at, EXCLUDED.expires_at) END,
     reason = EXCLUDED.reason, revoked_by = EXCLUDED.revoked_by, revoked_at = EXCLUDED.revoked_at, removed_at = NULL

@@ -131,9 +131,9 @@ def test_changes_one_by_one_are_the_same_as_at_once(steps: list[tuple[bool, Revo
     """Whatever comes and goes: what counts is what is in force at the end, and the cache says the same."""
     revocations = RevocationSet(Clock())
     cache = PrincipalCache(10, revocations)
-    in_force: dict[tuple[str, str, str], Revocation] = {}
+    in_force: dict[tuple[str, str, str, bool], Revocation] = {}
     for is_added, one in steps:
-        key = (one.provider, one.kind, one.value)
+        key = (one.provider, one.kind, one.value, one.issued_before is not None)
         if is_added:
             in_force[key] = one
             revocations.apply(RevocationChanges((one,)))

@@ -52,7 +52,8 @@ INSERT INTO rowgate.revocation_change DEFAULT VALUES ON CONFLICT DO NOTHING;
 
 -- kind says what value is: the id of a token (jti), of a session (sid), a user, a user's tokens that name no session, or
 -- nothing (every token of the provider). With issued_before only tokens from before that moment are meant. A row without
--- expires_at counts for ever.
+-- expires_at counts for ever. Of each thing there is one row with a moment and one without, because what counts for an
+-- hour and what counts for tokens from before now add up to neither.
 CREATE TABLE IF NOT EXISTS rowgate.revocation (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     provider text NOT NULL CHECK (pg_catalog.octet_length(provider) BETWEEN 1 AND 63),
@@ -65,8 +66,9 @@ CREATE TABLE IF NOT EXISTS rowgate.revocation (
     expires_at timestamptz CHECK (pg_catalog.isfinite(expires_at)),
     removed_at timestamptz,
     change bigint NOT NULL DEFAULT 0,
+    is_bounded boolean GENERATED ALWAYS AS (issued_before IS NOT NULL) STORED,
     CHECK (kind <> 'provider' OR issued_before IS NOT NULL),
-    UNIQUE (provider, kind, value)
+    UNIQUE (provider, kind, value, is_bounded)
 );
 CREATE INDEX IF NOT EXISTS revocation_change_id ON rowgate.revocation (change, id);
 CREATE INDEX IF NOT EXISTS revocation_expires_at ON rowgate.revocation (expires_at);
