@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from rowgate.gateway.dev_certificates import ensure_certificates
 from tests.clients.commands import Done, run_command
+from tests.clients.gateways import running_gateway
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import NAME, Gateways, eventually
 
@@ -254,6 +257,23 @@ def test_serve_has_it_where_it_is_asked_for(gateways: Gateways) -> None:
     for client in clients:
         assert eventually(lambda client=client: client.get("/api/v1/providers").status_code == 401) is not None  # type: ignore[misc]
         client.close()
+
+
+def test_beyond_this_machine_it_speaks_tls(gateways: Gateways, tmp_path: Path) -> None:
+    certificates = ensure_certificates(tmp_path / "certificates")
+    variables = {
+        **gateways.variables, "ROWGATE_ADMIN_HOST": "0.0.0.0", "ROWGATE_ADMIN_HOSTS": "console.example",
+        "ROWGATE_TLS_CERT": str(certificates.cert_file), "ROWGATE_TLS_KEY": str(certificates.key_file),
+    }  # fmt: skip
+    with running_gateway(variables) as ready:
+        address = httpx.URL(ready["admin_url"])
+        assert address.scheme == "https"
+        context = ssl.create_default_context(cafile=certificates.authority_file)
+        with httpx.Client(base_url=f"https://localhost:{address.port}", verify=context) as client:
+            for host, status in (("console.example", 401), ("console.example:8443", 401), ("other.example", 403)):
+                assert client.get("/api/v1/providers", headers={"Host": host}).status_code == status
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"http://localhost:{address.port}/api/v1/providers")
 
 
 def test_the_token_is_nowhere_to_be_read(stack: Stack) -> None:

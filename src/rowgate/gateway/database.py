@@ -133,7 +133,7 @@ class Database:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """The providers as they are now: another object after a change."""
+        """The providers as they are now."""
         return self._verifier.providers
 
     def enter(self, guest: Guest, providers: tuple[Provider, ...]) -> None:
@@ -144,7 +144,8 @@ class Database:
         """
         if guest.principal is not None:
             self._verifier.revocations.check(guest.principal)
-            if providers != self.providers:
+            name = guest.principal.provider
+            if _named(providers, name) != _named(self.providers, name):
                 raise _provider_changed()
         self._guests[guest] = None
 
@@ -258,9 +259,8 @@ class Database:
                 self._cut_if_revoked(guest)
         if snapshot.providers == self.providers:
             return
-        before, now = self.providers, {one.name: one for one in snapshot.providers}
+        gone = {one.name for one in self.providers if one != _named(snapshot.providers, one.name)}
         self._verifier.replace_providers(snapshot.providers)
-        gone = {one.name for one in before if one != now.get(one.name)}
         for guest in list(self._guests):
             if guest.principal is not None and guest.principal.provider in gone:
                 guest.end(_provider_changed())
@@ -286,6 +286,10 @@ class Database:
             queue_timeout=settings.queue_timeout_ms / 1000,
             statement_timeout=settings.statement_timeout_ms / 1000,
         )
+
+
+def _named(providers: tuple[Provider, ...], name: str) -> Provider | None:
+    return next((one for one in providers if one.name == name), None)
 
 
 def _provider_changed() -> TokenRevoked:
