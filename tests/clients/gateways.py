@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,15 +24,22 @@ def environment(control_url: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_gateway(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Runs it, and gives what it printed when it was ready."""
-    process = subprocess.Popen(
-        [*ROWGATE, "serve", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        assert line, process.stderr and process.stderr.read()
-        yield json.loads(line)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, process.stderr and process.stderr.read()
+def running_gateway(variables: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """The process, and what it printed when it was ready."""
+    # Into a file: nobody reads a pipe while the tests run, and a full one would stop the gateway.
+    with tempfile.TemporaryFile("w+") as log:
+
+        def logged() -> str:
+            log.seek(0)
+            return log.read()
+
+        process = subprocess.Popen(
+            [*ROWGATE, "serve", "--json"], stdout=subprocess.PIPE, stderr=log, text=True, env=variables
+        )
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            assert line, logged()
+            yield process, json.loads(line)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0, logged()

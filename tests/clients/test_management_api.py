@@ -265,7 +265,7 @@ def test_beyond_this_machine_it_speaks_tls(gateways: Gateways, tmp_path: Path) -
         **gateways.variables, "ROWGATE_ADMIN_HOST": "0.0.0.0", "ROWGATE_ADMIN_HOSTS": "console.example",
         "ROWGATE_TLS_CERT": str(certificates.cert_file), "ROWGATE_TLS_KEY": str(certificates.key_file),
     }  # fmt: skip
-    with running_gateway(variables) as ready:
+    with running_gateway(variables) as (_, ready):
         address = httpx.URL(ready["admin_url"])
         assert address.scheme == "https"
         context = ssl.create_default_context(cafile=certificates.authority_file)

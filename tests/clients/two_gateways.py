@@ -95,7 +95,7 @@ def two_gateways(server: TestServer, folder: Any, *provider: str, **settings: st
     with ExitStack() as stack:
         prepared = stack.enter_context(prepared_on(server))
         variables = environment(prepared.control_conninfo(), **settings)
-        ready = [stack.enter_context(running_gateway(variables)) for _ in range(2)]
+        ready = [stack.enter_context(running_gateway(variables))[1] for _ in range(2)]
         gateways = Gateways(prepared, ready, variables, str(key_file))
         gateways.add_provider(*provider)
         yield gateways
