@@ -51,3 +51,14 @@ def test_what_the_operator_got_wrong(stack: Stack, arguments: tuple[str, ...]) -
     done = stack.cli("token", "inspect", *arguments, check=False)
     assert done.returncode == 2
     assert "next:" in done.stderr
+
+
+def test_a_token_that_was_revoked(stack: Stack) -> None:
+    token = stack.cli("token", "bob").stdout.strip()
+    revoked = json.loads(stack.cli("revoke", "--provider", "local", "--subject", "user_bob", "--json").stdout)
+    try:
+        done = stack.cli("token", "inspect", "--json", input=token, check=False)
+        failed = [one for one in json.loads(done.stdout)["checks"] if one["verdict"] == "failed"]
+        assert [(one["check"], one["code"]) for one in failed] == [("revocation", "token_revoked")]
+    finally:
+        stack.cli("revocation", "remove", str(revoked["id"]))

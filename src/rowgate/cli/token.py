@@ -33,6 +33,7 @@ from rowgate.identity.inspection import Inspection, KeySource, Outcome, inspect
 from rowgate.identity.key_cache import KeySetCache
 from rowgate.identity.provider import ALGORITHMS, Provider
 from rowgate.identity.recognition import Given, recognise, static_provider
+from rowgate.identity.revocation import RevocationSet
 from rowgate.identity.static_keys import LARGEST_FILE, from_jwks, from_pem
 from rowgate.identity.verify import DEFAULT_LEEWAY, by_issuer
 from rowgate.issuer.issuer import LocalIssuer
@@ -132,6 +133,7 @@ def inspect_token(
     async def work() -> Inspection:
         fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
         key_sets = KeySetCache(fetcher, time.time)
+        revocations = RevocationSet(time.time)
         try:
             if url is not None:
                 recognition = await recognise(url, fetcher, allow_insecure_loopback=insecure, given=given)
@@ -139,7 +141,7 @@ def inspect_token(
             elif static is not None and provider is None:
                 known = [_offline_provider(static, given, text)]
             else:
-                known = await _registered(resolve_database_url(database_url, data_dir))
+                known = await _registered(resolve_database_url(database_url, data_dir), revocations)
             assumed = _assumed(known, provider, whole=url is not None or static is not None)
             if static is not None and assumed is not None:
                 assumed = replace(assumed, jwks_url="", key_set=static)
@@ -152,6 +154,7 @@ def inspect_token(
                 leeway=DEFAULT_LEEWAY,
                 assumed=assumed,
                 role=role,
+                revocations=None if url is not None or static is not None else revocations,
             )
         finally:
             await key_sets.close()
@@ -215,9 +218,11 @@ def _claimed_issuer(token: str) -> str:
     return claimed if isinstance(claimed, str) and claimed and claimed.isprintable() else "unknown"
 
 
-async def _registered(conninfo: str) -> list[Provider]:
+async def _registered(conninfo: str, revocations: RevocationSet) -> list[Provider]:
+    """The providers of the registry; what is revoked there is added to ``revocations``."""
     registry = await Registry.connect(conninfo)
     try:
+        revocations.apply(await registry.revocation_changes())
         return list((await registry.snapshot()).providers)
     finally:
         await registry.close()

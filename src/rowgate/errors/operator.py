@@ -16,6 +16,7 @@ class SettingInvalid(ConfigurationError):
     """A setting is missing, unknown or has a value of the wrong kind."""
 
     code = "setting_invalid"
+    status = 400
 
 
 class PortTaken(ConfigurationError):
@@ -57,6 +58,7 @@ class ProviderUnrecognised(ConfigurationError):
     """The URL does not lead to a key set that Rowgate can use."""
 
     code = "provider_unrecognised"
+    status = 400
     default_hint = "Give the JWKS URL or the issuer URL of your identity provider."
 
 
@@ -64,6 +66,7 @@ class ProviderConflict(ConfigurationError):
     """A provider with this name or issuer is registered already, differently."""
 
     code = "provider_conflict"
+    status = 409
     default_hint = "Remove the other one first with `rowgate provider remove NAME`."
 
 
@@ -71,7 +74,48 @@ class ProviderUnknown(ConfigurationError):
     """No provider has this name."""
 
     code = "provider_unknown"
+    status = 404
     default_hint = "See `rowgate provider list`."
+
+
+class RevocationUnknown(ConfigurationError):
+    """No revocation in force has this id."""
+
+    code = "revocation_unknown"
+    status = 404
+    default_hint = "See `rowgate revocation list`."
+
+
+class WebhookUnknown(ConfigurationError):
+    """No webhook has this name."""
+
+    code = "webhook_unknown"
+    status = 404
+    default_hint = "See `rowgate webhook list`."
+
+
+class WebhookConflict(ConfigurationError):
+    """A webhook with this name is registered already."""
+
+    code = "webhook_conflict"
+    status = 409
+    default_hint = "Remove the other one first with `rowgate webhook remove NAME`."
+
+
+class AdminTokenUnknown(ConfigurationError):
+    """No admin token has this name."""
+
+    code = "admin_token_unknown"
+    status = 404
+    default_hint = "See `rowgate admin-token list`."
+
+
+class AdminTokenConflict(ConfigurationError):
+    """An admin token with this name exists already."""
+
+    code = "admin_token_conflict"
+    status = 409
+    default_hint = "Take the other one back first with `rowgate admin-token revoke NAME`."
 
 
 class UserUnknown(ConfigurationError):

@@ -67,6 +67,11 @@ class Endpoint:
         home = self._databases.get(self.target.database)
         return home is not None and home.is_in_step
 
+    @property
+    def open_databases(self) -> tuple[Database, ...]:
+        """The databases that are open, the control connection's own first."""
+        return tuple(self._databases.values())
+
     def ready_database(self, name: str) -> Database | None:
         """A database that is open already."""
         return self._databases.get(name)

@@ -23,7 +23,7 @@ from rowgate.errors import (
 )
 from rowgate.identity.claim_rules import Condition, value_at
 from rowgate.identity.compact import CompactToken, shown
-from rowgate.identity.membership import first_text, membership_of
+from rowgate.identity.membership import first_text, membership_of, written_membership
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
 
@@ -67,7 +67,7 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
     for check in CLAIM_CHECKS:
         check.judge(claims, provider, moment)
     subject = _subject(claims, rules.user)
-    session = first_text(claims, rules.session)
+    session, membership = first_text(claims, rules.session), membership_of(claims, rules)
     return Principal(
         subject=subject,
         claims_json=token.claims_json if rules.user == "sub" else _with_subject(claims, subject),
@@ -79,8 +79,20 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
         token_id=_identifier(claims, "jti"),
         session_id=_identifier(claims, "sid") if session is None else _bounded("of the session", session),
         actor=first_text(claims, rules.actor),
-        membership=membership_of(claims, rules),
+        membership=membership,
+        membership_json=written_membership(membership),
     )
+
+
+def _check_is_no_notice(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    """Tokens that tell of events (RFC 8417, logout tokens among them) are signed with the same keys, and nobody's
+    credential (OpenID Connect Back-Channel Logout 1.0, section 4.1)."""
+    if "events" in claims:
+        raise TokenClaimInvalid(
+            "The token tells of an event; it does not say who its bearer is.",
+            detail="expected a token without the claim events",
+            hint="Send the user's access or session token.",
+        )
 
 
 def _check_expiry(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
@@ -243,6 +255,7 @@ def _check_identifiers(claims: dict[str, Any], provider: Provider, moment: Momen
 
 
 CLAIM_CHECKS: Final = (
+    ClaimCheck("no notice", _check_is_no_notice, lambda provider: ("events",)),
     ClaimCheck("expiry", _check_expiry, lambda provider: ("exp",)),
     ClaimCheck("start", _check_start, lambda provider: ("nbf", "iat")),
     ClaimCheck(
@@ -270,17 +283,22 @@ def _paths(conditions: tuple[Condition, ...]) -> tuple[str, ...]:
 
 
 def _roles(claims: dict[str, Any], provider: Provider) -> tuple[str, ...]:
-    """All of the provider's roles; the role ``anonymous`` alone for someone who has not signed in."""
+    """The provider's roles without those that ask for claims which the token has not; of them the role ``anonymous``
+    alone for someone who has not signed in. No claim ever names a role: the registered grants do."""
+    grants = provider.claim_rules.role_grants
+    granted = {grant.role for grant in grants if grant.holds(claims)}
+    refused = {grant.role for grant in grants} - granted
+    roles = tuple(role for role in provider.roles if role not in refused)
     for condition in provider.claim_rules.anonymous:
         if condition.holds(claims):
-            if ANONYMOUS in provider.roles:
+            if ANONYMOUS in roles:
                 return (ANONYMOUS,)
             raise TokenRoleRefused(
                 "The token is that of an anonymous user, and this provider's tokens may not be used for that role.",
                 detail=f"{_name(condition)} is {shown(value_at(claims, condition.path))}",
                 hint="Sign in, or register the provider with --role anonymous.",
             )
-    return provider.roles
+    return roles
 
 
 def _name(condition: Condition) -> str:

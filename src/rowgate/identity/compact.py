@@ -20,17 +20,18 @@ LARGEST_TOKEN: Final = 16 * 1024
 """Characters. Longer ones do not fit the header limits of common HTTP servers either."""
 
 _LARGEST_KEY_ID: Final = 512
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _UNUSABLE_HEADERS: Final = ("crit", "b64", "zip", "enc")
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderCheck:
-    """One check of a token's header. ``judge`` raises a TokenRefused; ``members`` are what it looks at."""
+    """One check of a token's header. ``judge`` raises a TokenRefused for a header, given the types of token that are
+    expected; ``members`` are what it looks at."""
 
     name: str
     members: tuple[str, ...]
-    judge: Callable[[dict[str, Any]], object]
+    judge: Callable[[dict[str, Any], frozenset[str]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class CompactToken:
     signature: bytes = field(repr=False)
 
 
-def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
-    """Take ``token`` apart and judge its header.
+def parse_compact(token: str, *, needs_key_id: bool = True, types: frozenset[str] = TOKEN_TYPES) -> CompactToken:
+    """Take ``token`` apart and judge its header. ``types`` are the values that ``typ`` may have, in small letters.
 
     Raises TokenMalformed for its shape, TokenAlgorithmRefused where ``alg`` is none that Rowgate knows, and
     TokenKeyUnknown where ``kid`` is missing, unless ``needs_key_id`` is false: then ``key_id`` is empty. Header members
@@ -76,7 +77,7 @@ def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
     """
     parts = take_apart(token)
     for check in HEADER_CHECKS:
-        check.judge(parts.header)
+        check.judge(parts.header, types)
     return compact_token(parts, key_id_of(parts.header) if needs_key_id or "kid" in parts.header else "")
 
 
@@ -149,7 +150,7 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
         ) from None
 
 
-def _check_algorithm(header: dict[str, Any]) -> None:
+def _check_algorithm(header: dict[str, Any], types: frozenset[str]) -> None:
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise TokenAlgorithmRefused(
@@ -158,7 +159,7 @@ def _check_algorithm(header: dict[str, Any]) -> None:
         )
 
 
-def _check_members(header: dict[str, Any]) -> None:
+def _check_members(header: dict[str, Any], types: frozenset[str]) -> None:
     for member in _UNUSABLE_HEADERS:
         if member in header:
             raise TokenMalformed(
@@ -167,11 +168,12 @@ def _check_members(header: dict[str, Any]) -> None:
             )
 
 
-def _check_type(header: dict[str, Any]) -> None:
+def _check_type(header: dict[str, Any], types: frozenset[str]) -> None:
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if not isinstance(kind, str) or kind.lower() not in types:
         raise TokenMalformed(
-            "The token is of another type than JWT.", detail=f"expected typ to be JWT or at+jwt, got {shown(kind)}"
+            "The token is of another type than JWT.",
+            detail=f"expected typ to be one of {', '.join(sorted(types))}, got {shown(kind)}",
         )
 
 

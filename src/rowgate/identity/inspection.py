@@ -16,6 +16,7 @@ from rowgate.identity.claim_rules import value_at
 from rowgate.identity.claims import CLAIM_CHECKS, Moment, iso, principal_of
 from rowgate.identity.compact import (
     HEADER_CHECKS,
+    TOKEN_TYPES,
     CompactToken,
     Parts,
     compact_token,
@@ -27,6 +28,7 @@ from rowgate.identity.compact import (
 from rowgate.identity.keyset import VerificationKey
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
+from rowgate.identity.revocation import RevocationSet
 from rowgate.identity.verify import authorize, check_listed, check_signature, check_suits, provider_of
 
 Verdict = Literal["passed", "failed", "unchecked"]
@@ -79,18 +81,20 @@ async def inspect(
     leeway: float,
     assumed: Provider | None = None,
     role: str | None = None,
+    revocations: RevocationSet | None = None,
 ) -> Inspection:
     """Every check of ``token`` against ``providers`` (by issuer).
 
     Where ``iss`` names none of them, the rest is checked against ``assumed``. ``role`` is the Postgres role that it is
-    to be used for, None for any. Raises nothing for whatever is wrong with the token, its provider or its keys.
+    to be used for, None for any; ``revocations`` are those in force, where they are known. Raises nothing for whatever
+    is wrong with the token, its provider or its keys.
     """
     findings = _Findings()
     parts = findings.of("shape", lambda: take_apart(token), lambda made: _shape(token, made))
     if parts is None:
         return Inspection(tuple(findings.outcomes))
     for check in HEADER_CHECKS:
-        findings.of(check.name, _bound(check.judge, parts.header), _seen(parts.header, check.members))
+        findings.of(check.name, _bound(check.judge, parts.header, TOKEN_TYPES), _seen(parts.header, check.members))
     if "kid" in parts.header:
         findings.of("kid", _bound(key_id_of, parts.header), _seen(parts.header, ("kid",)))
     provider = findings.of(
@@ -113,6 +117,8 @@ async def inspect(
     principal = None
     if provider is not None and parsed is not None and findings.all_passed:
         principal = principal_of(parsed, provider, now=now, leeway=leeway)
+        if revocations is not None:
+            findings.of("revocation", _bound(revocations.check, principal), f"{len(revocations)} in force")
         if role is not None:
             findings.of("role", _bound(authorize, principal, role), role)
     return Inspection(tuple(findings.outcomes), provider, principal if findings.all_passed else None)

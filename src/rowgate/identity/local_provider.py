@@ -21,7 +21,14 @@ def local_rules(given: ClaimRules | None = None) -> ClaimRules:
     """How its claims are read: as Clerk's, which it writes; ``given`` adds what the operator requires."""
     clerk = preset_of("clerk")
     rules = clerk.rules if clerk else ClaimRules()
-    return replace(rules, user=given.user, required=(*rules.required, *given.required)) if given else rules
+    if given is None:
+        return rules
+    return replace(
+        rules,
+        user=given.user,
+        required=(*rules.required, *given.required),
+        role_grants=(*rules.role_grants, *given.role_grants),
+    )
 
 
 def local_providers(providers: Iterable[Provider]) -> tuple[Provider, ...]:

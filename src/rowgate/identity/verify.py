@@ -24,6 +24,7 @@ from rowgate.identity.keyset import VerificationKey
 from rowgate.identity.principal import Principal
 from rowgate.identity.principal_cache import PrincipalCache
 from rowgate.identity.provider import Provider
+from rowgate.identity.revocation import RevocationSet
 
 DEFAULT_LEEWAY: Final = 30.0
 DEFAULT_CACHE_SIZE: Final = 100_000
@@ -35,6 +36,7 @@ class TokenVerifier:
     """Verifies tokens for a set of providers, which may be replaced at any time. Belongs to one event loop.
 
     ``clock`` gives Unix seconds; ``leeway`` is in seconds; ``cache_size`` counts principals (0 turns the cache off).
+    ``revocations`` is what is refused although its signature holds; changes to it count at once.
     Raises ProviderConflict where two providers share a name or an issuer.
     """
 
@@ -50,7 +52,8 @@ class TokenVerifier:
         self._key_sets = key_sets
         self._clock = clock
         self._leeway = leeway
-        self._cache = PrincipalCache(cache_size)
+        self.revocations = RevocationSet(clock)
+        self._cache = PrincipalCache(cache_size, self.revocations)
         self._by_issuer = by_issuer(providers)
         key_sets.on_withdrawal(self._cache.clear)
 
@@ -77,7 +80,15 @@ class TokenVerifier:
         principal = self._cache.get(token, self._clock())
         if principal is not None:
             return principal
-        parsed = parse_compact(token, needs_key_id=False)
+        parsed, provider = await self.verify_signature(parse_compact(token, needs_key_id=False))
+        now = self._clock()
+        principal = principal_of(parsed, provider, now=now, leeway=self._leeway)
+        self.revocations.check(principal)
+        self._cache.put(token, principal, now=now, until=min(principal.expires_at, now + LONGEST_CACHED))
+        return principal
+
+    async def verify_signature(self, parsed: CompactToken) -> tuple[CompactToken, Provider]:
+        """The token, and the provider that has signed it; its claims are not looked at. Raises like ``verify``."""
         while True:
             providers = self._by_issuer
             provider = _provider(parsed, providers)
@@ -90,10 +101,7 @@ class TokenVerifier:
                 break
         check_suits(parsed, provider, key)
         check_signature(parsed, provider, key)
-        now = self._clock()
-        principal = principal_of(parsed, provider, now=now, leeway=self._leeway)
-        self._cache.put(token, principal, now=now, until=min(principal.expires_at, now + LONGEST_CACHED))
-        return principal
+        return parsed, provider
 
 
 def authorize(principal: Principal, role: str) -> None:
@@ -101,7 +109,7 @@ def authorize(principal: Principal, role: str) -> None:
     if role not in principal.roles:
         raise TokenRoleRefused(
             "The token may not be used for this role.",
-            detail=f"expected one of {', '.join(principal.roles)}, got {shown(role)}",
+            detail=f"expected one of {', '.join(principal.roles) or 'none'}, got {shown(role)}",
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rowgate.errors import RowgateError, TokenAlgorithmRefused, TokenMalformed
-from rowgate.identity.compact import HEADER_CHECKS, open_envelope, parse_compact
+from rowgate.identity.compact import HEADER_CHECKS, TOKEN_TYPES, open_envelope, parse_compact
 from rowgate.identity.keyset import VerificationKey, parse_key_set
 from rowgate.identity.verify import check_suits
 from rowgate.identity.weak_keys import is_roca
@@ -41,7 +41,7 @@ def is_accepted(jws: object, keys: list[dict[str, Any]]) -> bool:
     try:
         envelope = open_envelope(jws)
         for check in HEADER_CHECKS:
-            check.judge(envelope.header)
+            check.judge(envelope.header, TOKEN_TYPES)
     except RowgateError:
         return False
     key = key_set.keys.get(envelope.header.get("kid", keys[0]["kid"]))
