@@ -1,5 +1,5 @@
 """``make bench``: requests per second and latency of Rowgate and of its peers, in one run on one machine: over HTTP
-beside pgbench (the limit) and Express, over TCP beside pgbouncer.
+beside pgbench (the limit) and Express, over TCP beside pgbouncer; and verifications of tokens beside PyJWT and jose.
 
 Absolute figures say little on a shared machine; the ratios of one run count. Each case runs in rounds, every side once
 a round, and the median round is shown.
@@ -25,9 +25,11 @@ import psycopg
 
 from bench.sessions import PGBOUNCER, idle_table, measure_idle, measure_sessions
 from bench.stack import HERE, TODOS, USERS, Stack, running
+from bench.tokens import measure_tokens, token_table
 from bench.wrk import SIGN, WRK, Measurement, measure_http, measure_pgbench
 
 RESULTS = HERE / "results"
+KINDS = ("http", "sessions", "tokens")
 ROWS = TODOS // USERS
 POINT = "select id, user_id, task, done from {table} where id = $1"
 HUNDRED = "select id, user_id, task, done, created from {table} limit 100"
@@ -140,8 +142,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench")
     parser.add_argument("--seconds", type=int, default=8, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
-    parser.add_argument("--only", choices=("http", "sessions"), nargs="+", default=("http", "sessions"))
+    parser.add_argument("--only", choices=KINDS, nargs="+", default=KINDS)
     options = parser.parse_args()
+    if "tokens" in options.only:
+        say("tokens")
+        rates, memory = measure_tokens(HERE)
+        keep("tokens", token_table(rates, memory), {"rates": list(map(vars, rates)), "memory": vars(memory)})
+    if set(options.only) != {"tokens"}:
+        measure_requests(options)
+
+
+def measure_requests(options: argparse.Namespace) -> None:
+    """What needs a running stack."""
     for program, package in (
         (WRK, "wrk"),
         ("pgbench", "postgresql-contrib or postgresql"),
@@ -160,15 +172,19 @@ def main() -> None:
             samples |= measure_sessions(stack, options.seconds, options.rounds)
             say("idle sessions")
             idle = idle_table(measure_idle(stack, options.seconds))
-    RESULTS.mkdir(exist_ok=True)
-    text = report(samples, options.seconds, options.rounds) + "\n" + idle
-    stamp = time.strftime("%Y%m%d-%H%M%S")
     raw: dict[str, Any] = {
         name: {side: [vars(one) for one in rounds] for side, rounds in sides.items()} for name, sides in samples.items()
     }
-    Path(RESULTS / f"{stamp}.json").write_text(json.dumps(raw, indent=1))
-    Path(RESULTS / "report.md").write_text(text)
-    print("\n" + text + f"\nRaw samples: {RESULTS.name}/{stamp}.json")
+    keep("report", report(samples, options.seconds, options.rounds) + "\n" + idle, raw)
+
+
+def keep(name: str, text: str, raw: dict[str, Any]) -> None:
+    """Shows the table, and writes it and the raw samples to ``bench/results/``."""
+    RESULTS.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    Path(RESULTS / f"{name}-{stamp}.json").write_text(json.dumps(raw, indent=1))
+    Path(RESULTS / f"{name}.md").write_text(text)
+    print("\n" + text + f"\nRaw samples: {RESULTS.name}/{name}-{stamp}.json")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import typer
 from typer.models import OptionInfo
 
 from rowgate.cli.main import app
+from rowgate.cli.token import MINT
 from rowgate.errors import ConfigurationError, RowgateError, catalogue
 from rowgate.identity.catalogue import CATALOGUE, Preset
 from rowgate.identity.claim_rules import ORGANIZATION, Condition, Reading
@@ -98,7 +99,9 @@ def commands() -> Iterator[Command]:
     for group in app.registered_groups:
         for one in group.typer_instance.registered_commands if group.typer_instance else ():
             if one.name and one.callback:
-                yield Command(f"{group.name} {one.name}", one.callback)
+                # What a group does by default needs no second word.
+                words = str(group.name) if one.name == MINT else f"{group.name} {one.name}"
+                yield Command(words, one.callback)
 
 
 def settings_page() -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,6 +23,7 @@ import psycopg
 import uvicorn
 from psycopg.conninfo import make_conninfo
 
+from rowgate.console.server import ConsoleServer
 from rowgate.errors import PortTaken, SetupIncomplete
 from rowgate.gateway.dev_certificates import ensure_certificates
 from rowgate.gateway.gateway import Gateway
@@ -40,16 +44,18 @@ CONTROL: Final = "rowgate_control"
 GATEWAY_PORT: Final = 4444
 TCP_PORT: Final = 5433
 LOCAL_PROVIDER: Final = "local"
+ADMIN_NAME: Final = "rowgate-dev"
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports: ``first`` for the gateway, the next two for the issuer and Postgres; 0 takes free ones.
+    """The ports: ``first`` for the gateway, the next two for the issuer and Postgres, the fourth after it for the
+    management API; 0 takes free ones.
 
     The front for clients of the Postgres protocol has ``tcp``; where that is None, 5433 beside the usual first port, or
-    the one behind the other three.
+    the one behind the first three.
     """
 
     first: int = GATEWAY_PORT
@@ -86,10 +92,13 @@ class Ready:
     ca_file: str
     jwks_url: str
     issuer_url: str
+    issuer_secret_key: str = field(repr=False)
     database_url: str = field(repr=False)
     authenticated_url: str
     anonymous_url: str
     control_url: str = field(repr=False)
+    admin_url: str
+    admin_token: str = field(repr=False)
     superuser_url: str = field(repr=False)
     tokens: dict[str, str] = field(repr=False)
     socket_dir: str
@@ -150,7 +159,11 @@ class DevelopmentStack:
         await register_issuer(control_url, issuer)
 
         self._progress("starting the gateway")
-        gateway, ca_file = await self._serve_gateway(socket_conninfo(server))
+        gateway, settings, ca_file = await self._serve_gateway(socket_conninfo(server))
+        admin_token = await make_admin_token(control_url)
+        console = ConsoleServer(gateway, settings)
+        self._exit.push_async_callback(console.stop)
+        admin_url = await console.start()
         self.ready = Ready(
             sql_url=f"http://localhost:{gateway.port}/sql",
             ws_url=f"ws://localhost:{gateway.port}/v2",
@@ -158,10 +171,13 @@ class DevelopmentStack:
             ca_file=ca_file,
             jwks_url=issuer.jwks_url,
             issuer_url=issuer.url,
+            issuer_secret_key=issuer.secret_key,
             database_url=url(OWNER, "localhost", server.port, server.password(OWNER)),
             authenticated_url=url("authenticated", "localhost", gateway.port),
             anonymous_url=url("anonymous", "localhost", gateway.port),
             control_url=control_url,
+            admin_url=admin_url,
+            admin_token=admin_token,
             superuser_url=url("postgres", server.host, server.port, server.password("postgres")),
             tokens={user.split("_")[-1]: issuer.mint(user) for user in ("user_alice", "user_bob")},
             socket_dir=str(server.socket_folder),
@@ -170,10 +186,16 @@ class DevelopmentStack:
         )
         self._write_state()
 
-    async def _serve_gateway(self, control_url: str) -> tuple[Gateway, str]:
-        """The gateway, and the file of the authority behind its certificate; none where the user brought their own."""
+    async def _serve_gateway(self, control_url: str) -> tuple[Gateway, Settings, str]:
+        """The gateway with its settings, and the file of the authority behind its certificate; none where the user
+        brought their own."""
         certificates = ensure_certificates(self._data_dir / "certificates", self._tls.names)
-        own = {"port": self._ports.at(0), "tls_cert": self._tls.cert, "tls_key": self._tls.key}
+        own = {
+            "port": self._ports.at(0),
+            "admin_port": self._ports.at(4),
+            "tls_cert": self._tls.cert,
+            "tls_key": self._tls.key,
+        }
         if self._ports.tcp is not None or "ROWGATE_TCP_PORT" not in os.environ:
             own["tcp_port"] = self._ports.tcp_port
         settings = development_settings(control_url, own, os.environ)
@@ -183,7 +205,7 @@ class DevelopmentStack:
         gateway = Gateway(settings)
         await gateway.start()
         self._exit.push_async_callback(gateway.stop)
-        return gateway, "" if brought else str(certificates.authority_file)
+        return gateway, settings, "" if brought else str(certificates.authority_file)
 
     async def _serve_issuer(self, issuer: LocalIssuer, listener: Any) -> None:
         config = uvicorn.Config(create_app(issuer), log_level="warning", lifespan="off", ws="none", access_log=False)
@@ -255,6 +277,19 @@ async def register_issuer(control_url: str, issuer: LocalIssuer) -> None:
         await registry.close()
 
 
+async def make_admin_token(control_url: str) -> str:
+    """A token for the management API that is good for a day; it takes the place of the one of the last start."""
+    token = secrets.token_urlsafe(32)
+    registry = await Registry.connect(control_url)
+    try:
+        if ADMIN_NAME in [one.name for one in (await registry.snapshot()).admin_tokens]:
+            await registry.remove_admin_token(ADMIN_NAME)
+        await registry.add_admin_token(ADMIN_NAME, sha256(token.encode()).digest(), time.time() + 86_400)
+    finally:
+        await registry.close()
+    return token
+
+
 def development_settings(control_url: str, own: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """What is open in development and closed in `rowgate serve`; the environment may say otherwise.
 
@@ -265,6 +300,8 @@ def development_settings(control_url: str, own: Mapping[str, Any], environment: 
         "ROWGATE_PASSWORD_ROLES": "true",
         "ROWGATE_ALLOW_EXPLAIN": "true",
         "ROWGATE_INSECURE_ISSUERS": "true",
+        "ROWGATE_TRUST_LOCAL_ISSUER": "true",
+        "ROWGATE_PUBLIC_NOTICES": "true",
         "ROWGATE_SHUTDOWN_SECONDS": "2",
     }
     fixed = {"database_url": control_url, "endpoints": (), "host": "127.0.0.1"}

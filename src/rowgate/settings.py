@@ -53,12 +53,26 @@ class Settings:
         "Port of the front for clients of the Postgres protocol; 0 takes any free one, off has none.",
         low=0,
     )
+    admin_port: int | None = _setting(
+        None,
+        "Port of the management API, for `rowgate serve`; 0 takes any free one, off has none.",
+        low=0,
+    )
+    admin_host: str = _setting("127.0.0.1", "Address that the management API listens on.")
+    admin_hosts: tuple[str, ...] = _setting(
+        (), "Names, beside localhost and loopback addresses, by which the management API may be called."
+    )
     tls_cert: str = _setting(
         "", "File with the certificate chain (PEM) that the fronts show. Together with tls_key it turns TLS on."
     )
     tls_key: str = _setting("", "File with the certificate's private key (PEM, without a passphrase).")
     cors_origins: tuple[str, ...] = _setting(
         (), "Origins that browsers may call from, for example https://app.example.com; * allows all."
+    )
+    public_notices: bool = _setting(
+        False,
+        "Whether the HTTP port takes logout tokens (/oidc/backchannel-logout) and webhooks (/webhooks/NAME) of "
+        "identity providers.",
     )
     password_roles: bool = _setting(
         False, "Whether connection strings with a password are passed through to Postgres (the owner's way in)."
@@ -68,6 +82,16 @@ class Settings:
     )
     insecure_issuers: bool = _setting(
         False, "Whether key sets may be fetched over plain http from loopback addresses. Development only."
+    )
+    issuer_networks: tuple[str, ...] = _setting(
+        (),
+        "Private networks in which identity providers may be, such as 10.0.0.0/8. Without it key sets are fetched from "
+        "public addresses only. Link-local and metadata addresses are never asked.",
+    )
+    trust_local_issuer: bool = _setting(
+        False,
+        "Whether tokens of the local identity provider are trusted, of which anybody who reaches it can have any. "
+        "Development only; without it the gateway does not start while such a provider is registered.",
     )
     search_path: str = _setting("public", "search_path of exposed roles, pinned in the startup packet.")
     pool_size: int = _setting(10, "Connections to Postgres per database and exposed role.", low=1)
@@ -127,7 +151,7 @@ def describe() -> Iterator[SettingDescription]:
     words = {int: "whole number", NUMBER_OR_OFF: "whole number or off", bool: "true or false", str: "text"}
     for row in fields(Settings):
         default = "" if row.default is MISSING else row.default
-        text = ", ".join(default) if isinstance(default, tuple) else str(default)
+        text = ", ".join(default) if isinstance(default, tuple) else "off" if default is None else str(default)
         if isinstance(default, bool):
             text = text.lower()
         kind = words.get(kinds[row.name], "list, separated by commas")

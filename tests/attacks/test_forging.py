@@ -30,6 +30,7 @@ def forged(payload: dict[str, Any], key: bytes = b"0" * 32, header: dict[str, An
 
 BOB = {"pid": 1, "exp": int(time.time()) + 40, "role": "authenticated", "claims": {"sub": "user_bob"}}
 CLAIMS = '{"sub":"user_bob"}'
+MEMBER = '!{"org_id":"acme","org_role":"org:admin","permissions":[]}' + "\n" + CLAIMS
 
 # (id, statements sent as one batch, or alone where there is one)
 ATTACKS: list[tuple[str, list[str]]] = [
@@ -45,6 +46,14 @@ ATTACKS: list[tuple[str, list[str]]] = [
     ("set_config with its schema", [f"select pg_catalog.set_config('request.jwt.claims', '{CLAIMS}', true)"]),
     ("set_config in unicode", [f"""select U&"set\\005Fconfig"('rowgate.session', '{CLAIMS}', true)"""]),
     ("set_config in a condition", ["select 1 where set_config('rowgate.identity', 'user_bob', true) = 'x' or true"]),
+    ("set a membership", [f"set rowgate.session = '{MEMBER}'", "select auth.org_id() as me"]),
+    ("keep a membership", [f"select auth.jwt_session_init('x', '{MEMBER}')", "select auth.org_role() as me"]),
+    ("read the membership whole", ["select auth.membership() as me"]),
+    ("replace the permissions", ["create or replace function auth.has_permission(text) returns bool return true"]),
+    ("read the revocations", ["select * from rowgate.revocation"]),
+    ("take a revocation back", ["delete from rowgate.revocation"]),
+    ("read the webhooks' secrets", ["select secret from rowgate.webhook"]),
+    ("let oneself into the management API", ["insert into rowgate.admin_token values ('x', sha256('x'))"]),
     ("read the settings", ["select current_setting('rowgate.session') as me"]),
     ("read all settings", ["select * from pg_settings"]),
     ("show", ["show rowgate.session"]),

@@ -1,10 +1,7 @@
 """A running ``rowgate serve`` for tests, in front of any server that ``rowgate setup`` has prepared."""
 
-import json
 import os
-import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ import httpx
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.clients.gateways import environment, running_gateway
 from tests.clients.issuer import RunningIssuer
 from tests.clients.stack import ROWGATE
 from tests.servers import TestServer
@@ -104,29 +102,8 @@ class Served:
 @contextmanager
 def serve(prepared: Prepared, **more: str) -> Iterator[Served]:
     """Runs ``rowgate serve`` with nothing but environment variables, and an issuer that is registered as ``test``."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ROWGATE_")},
-        "ROWGATE_DATABASE_URL": prepared.control_url,
-        "ROWGATE_PORT": "0",
-        "ROWGATE_INSECURE_ISSUERS": "true",
-        **more,
-    }
-    # Into a file: nobody reads a pipe while the tests run, and a full one would stop the gateway.
-    with RunningIssuer() as issuer, tempfile.TemporaryFile("w+") as log:
-
-        def logged() -> str:
-            log.seek(0)
-            return log.read()
-
-        process = subprocess.Popen(
-            [*ROWGATE, "serve", "--json"], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            assert line, logged()
-            running = Served(process, json.loads(line), prepared, issuer, environment)
-            running.cli("provider", "add", issuer.jwks_url, "--name", "test", "--allow-http-loopback")
-            yield running
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, logged()
+    variables = environment(prepared.control_url, **more)
+    with RunningIssuer() as issuer, running_gateway(variables) as (process, ready):
+        running = Served(process, ready, prepared, issuer, variables)
+        running.cli("provider", "add", issuer.jwks_url, "--name", "test", "--allow-http-loopback")
+        yield running

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.clients.gateways import running_gateway
 from tests.clients.issuer import RunningIssuer
 from tests.clients.served import Served, as_url, serve, set_up
 from tests.clients.stack import ROWGATE, Driver
@@ -139,3 +140,18 @@ def test_a_database_without_set_up_is_named(postgres15: PlainPostgres) -> None:
     assert refused.returncode == 2
     assert "setup_incomplete" in refused.stderr
     assert "rowgate setup" in refused.stderr
+
+
+def test_the_local_identity_provider_is_refused_unless_forced(served: Served) -> None:
+    """At the start aloud; where it is registered later, its tokens are nobody's."""
+    variables = {**served.environment, "ROWGATE_TRUST_LOCAL_ISSUER": "false"}
+    refused = subprocess.run([*ROWGATE, "serve"], capture_output=True, text=True, timeout=60, env=variables)
+    assert refused.returncode == 2
+    assert "(local_issuer_refused)" in refused.stderr
+    assert "rowgate provider remove test" in refused.stderr
+    served.cli("provider", "remove", "test")
+    with running_gateway(variables) as (process, ready):
+        other = Served(process, ready, served.prepared, served.issuer, variables)
+        served.cli("provider", "add", served.issuer.jwks_url, "--name", "test", "--allow-http-loopback")
+        assert served.sql("select 1").status_code == 200
+        assert other.sql("select 1").json()["routine"] == "rowgate:token_issuer_unknown"

@@ -66,12 +66,19 @@ class Prepared:
         return signer.token(connection.info.backend_pid, role.encode(), claims_json, time.time() + 3600).decode()
 
     def sealed(
-        self, connection: psycopg.Connection[Any], subject: str, role: str = "authenticated", *, lifetime: float = 40
+        self,
+        connection: psycopg.Connection[Any],
+        subject: str,
+        role: str = "authenticated",
+        *,
+        lifetime: float = 40,
+        claims: bytes | None = None,
+        membership: bytes = b"",
     ) -> list[str]:
         """The settings ``NAMES`` as the gateway makes them for the backend of ``connection``."""
         signer = ContextSigner(*self.key(), clock=time.time)
-        claims = json.dumps({"sub": subject}).encode()
-        identity = SessionIdentity(signer, role.encode(), subject.encode(), claims, time.time() + lifetime)
+        claims = claims or json.dumps({"sub": subject}).encode()
+        identity = SessionIdentity(signer, role.encode(), subject.encode(), claims, time.time() + lifetime, membership)
         return [value.decode() for value in identity.sealed(connection.info.backend_pid)]
 
 

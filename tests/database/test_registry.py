@@ -215,9 +215,9 @@ async def test_without_the_extension_or_a_column_or_the_version(registry: Regist
         admin.execute("UPDATE rowgate.schema_version SET version = 7")
     with pytest.raises(SetupIncomplete) as refusal:
         await registry.snapshot()
-    assert refusal.value.detail == "expected version 1, got 7"
+    assert refusal.value.detail == "expected version 2, got 7"
     with own_prepared.admin() as admin:
-        admin.execute("UPDATE rowgate.schema_version SET version = 1")
+        admin.execute("UPDATE rowgate.schema_version SET version = 2")
         admin.execute("ALTER TABLE rowgate.provider RENAME roles TO rollen")
     with pytest.raises(SetupIncomplete):
         await registry.snapshot()
@@ -247,7 +247,7 @@ async def test_following_waits_for_set_up(postgres: TestServer) -> None:
         assert not done
         assert not registry.is_connected
         with prepared.admin() as admin:
-            admin.execute("UPDATE rowgate.schema_version SET version = 1")
+            admin.execute("UPDATE rowgate.schema_version SET version = 2")
         assert (await found).database == prepared.name
         await registry.close()
 

@@ -207,6 +207,24 @@ def test_a_login_that_does_not_work_gets_a_new_password(bare: TestServer, databa
     assert can_log_in(bare, database, *logins(bare.conninfo(database))["authenticated"])
 
 
+def test_a_registry_of_the_version_before_is_upgraded(bare: TestServer, database: str) -> None:
+    """Version 1 knew no revocations; its providers stay."""
+    options = SetupOptions(control_password=CONTROL_PASSWORD)
+    with psycopg.connect(bare.conninfo(database), autocommit=True) as connection:
+        apply(connection, options)
+        connection.execute(
+            "DROP TABLE rowgate.revocation, rowgate.revocation_change, rowgate.received_message, rowgate.webhook, "
+            "rowgate.admin_token CASCADE; UPDATE rowgate.schema_version SET version = 1;"
+            "INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, algorithms, roles) VALUES "
+            "('clerk', 'clerk', 'https://c.example', 'https://c.example/jwks', '{RS256}', '{authenticated}')"
+        )
+        outcome = apply(connection, options)
+        assert outcome.applied == ("Schema rowgate", "Privileges of rowgate_control")
+        assert outcome.plan.is_complete
+        assert connection.execute("SELECT name FROM rowgate.provider").fetchall() == [("clerk",)]
+        assert apply(connection, options).applied == ()
+
+
 def test_dropping_the_extension_and_setting_up_again(postgres18: Embedded18) -> None:
     with database_of(postgres18) as name, psycopg.connect(postgres18.conninfo(name), autocommit=True) as connection:
         apply(connection)

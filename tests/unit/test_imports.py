@@ -18,11 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"postgres", "identity", "errors"},
     "gateway": {"identity", "guard", "postgres", "pgwire", "registry", "errors", "settings"},
     "issuer": {"identity", "errors"},
+    "console": {"errors", "settings", "identity", "rls", "registry", "gateway"},
     "dev": {
-        "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer",
+        "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "console",
     },
     "cli": {
-        "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "dev",
+        "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "console", "dev",
     },
 }  # fmt: skip
 

@@ -47,7 +47,11 @@ TRUST = """\
 
 def dev(
     port: Annotated[
-        int, typer.Option(help="Port of the gateway; the issuer and Postgres take the next two. 0: any free ones.")
+        int,
+        typer.Option(
+            help="Port of the gateway; the issuer and Postgres take the next two, the management API the fourth after "
+            "it. 0: any free ones."
+        ),
     ] = GATEWAY_PORT,
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where the data is kept.", envvar="ROWGATE_DATA_DIR")
@@ -139,7 +143,9 @@ def _show(ready: Ready) -> None:
     console.print("\n[bold]HTTP[/]")
     console.print(f"  {'sql':<14} {ready.sql_url}", markup=False)
     console.print(f"  {'WebSocket':<14} {ready.ws_url}", markup=False)
+    console.print(f"  {'sign-in page':<14} {ready.issuer_url} (development only: no passwords)", markup=False)
     console.print(f"  {'JWKS':<14} {ready.jwks_url}", markup=False)
+    console.print(f"  {'management':<14} {ready.admin_url}/api/v1 (Bearer {ready.admin_token})", markup=False)
     console.print("\n[bold]Alice's token[/] (an hour; `rowgate token bob` makes one for Bob)")
     console.print(f"{ready.tokens['alice']}", markup=False)
     console.print("\n[bold]Try it with curl[/]")

@@ -11,6 +11,7 @@ import typer
 
 from rowgate.dev import STATE_FILE
 from rowgate.errors import SettingInvalid
+from rowgate.settings import load
 
 DEFAULT_DATA_DIR: Final = Path(".rowgate")
 
@@ -25,6 +26,13 @@ DatabaseUrl = Annotated[
     ),
 ]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def issuer_networks() -> tuple[str, ...]:
+    """The private networks in which providers may be, as the environment says it for gateways."""
+    return load(
+        {name: value for name, value in os.environ.items() if name == "ROWGATE_ISSUER_NETWORKS"}
+    ).issuer_networks
 
 
 def read_state(data_dir: Path) -> dict[str, Any] | None:

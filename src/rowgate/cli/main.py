@@ -13,7 +13,21 @@ import typer
 from rich.console import Console
 
 from rowgate import __version__
-from rowgate.cli import connection_string, dev, provider, query, serve, setup, template, token
+from rowgate.cli import (
+    admin_token,
+    connection_string,
+    dev,
+    issuer,
+    provider,
+    provider_import,
+    query,
+    revocation,
+    serve,
+    setup,
+    template,
+    token,
+    webhook,
+)
 from rowgate.errors import ConfigurationError, RowgateError
 
 app = typer.Typer(
@@ -27,9 +41,15 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
+provider.app.command("import")(provider_import.import_list)
 app.add_typer(provider.app, name="provider")
-app.command("token")(token.token)
+app.command("revoke")(revocation.revoke)
+app.add_typer(revocation.app, name="revocation")
+app.add_typer(webhook.app, name="webhook")
+app.add_typer(admin_token.app, name="admin-token")
+app.add_typer(token.app, name="token")
 app.add_typer(template.app, name="template")
+app.add_typer(issuer.app, name="issuer")
 app.command("query")(query.query)
 app.command("connection-string")(connection_string.connection_string)
 

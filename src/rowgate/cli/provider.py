@@ -12,7 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, read_state, resolve_database_url
+from rowgate.cli.local import (
+    DEFAULT_DATA_DIR,
+    DatabaseUrl,
+    DataDir,
+    JsonOutput,
+    issuer_networks,
+    read_state,
+    resolve_database_url,
+)
 from rowgate.errors import ProviderUnknown, RowgateError, SettingInvalid
 from rowgate.identity.catalogue import CATALOGUE, preset_of
 from rowgate.identity.fetcher import HttpFetcher
@@ -58,8 +66,14 @@ def add(
     user_claim: Annotated[
         str, typer.Option(help="Claim that names the user; the catalogue knows its providers' own.")
     ] = "sub",
-    require: Annotated[Repeated, typer.Option(help="CLAIM=VALUE that tokens must have; repeatable.")] = None,
+    require: Annotated[
+        Repeated, typer.Option(help="CLAIM=VALUE that tokens must have; /a/b is a claim within a claim; repeatable.")
+    ] = None,
     role: Annotated[Repeated, typer.Option(help="Role its tokens may be used for; repeatable.")] = None,
+    role_from: Annotated[
+        Repeated,
+        typer.Option(help="CLAIM=VALUE:ROLE: a role for the tokens alone that have this value; repeatable."),
+    ] = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     allow_http_loopback: Insecure = False,
@@ -72,8 +86,10 @@ def add(
         rowgate provider add https://your-app.clerk.accounts.dev/.well-known/jwks.json
         rowgate provider add https://accounts.google.com --audience 1234.apps.googleusercontent.com
         rowgate provider add --pem-file public.pem --issuer https://app.example.com --audience api
+        rowgate provider add https://your-app.clerk.accounts.dev --role-from /o/rol=admin:app_admin
     """
     insecure = allow_http_loopback or read_state(data_dir) is not None
+    rules = custom_rules(user_claim, tuple(require or ()), tuple(role_from or ()))
     given = Given(
         kind=preset,
         name=name,
@@ -84,8 +100,8 @@ def add(
         tenants=tuple(tenant or ()),
         project=project,
         algorithms=tuple(algorithm or ()),
-        roles=tuple(role or DEFAULT_ROLES),
-        rules=custom_rules(user_claim, tuple(require or ())),
+        roles=tuple(dict.fromkeys([*(role or DEFAULT_ROLES), *(grant.role for grant in rules.role_grants)])),
+        rules=rules,
     )
 
     async def work() -> Recognition:
@@ -149,7 +165,7 @@ def _show_added(recognition: Recognition) -> None:
     console.print(f"  keys        {source} ({len(recognition.key_ids)} usable)", soft_wrap=True)
     console.print(f"  algorithms  {', '.join(provider.algorithms)}")
     console.print(f"  user        {provider.claim_rules.user}")
-    console.print(f"  roles       {', '.join(provider.roles)}")
+    console.print(f"  roles       {', '.join(_roles(provider))}", soft_wrap=True, markup=False)
     if provider.audiences:
         console.print(f"  audiences   {', '.join(provider.audiences)}", soft_wrap=True)
     if provider.client_ids:
@@ -227,7 +243,7 @@ def list_providers(
             ", ".join(one.audiences) or "any",
             ", ".join((*one.client_ids, *one.authorized_parties)) or "any",
             one.claim_rules.user,
-            ", ".join(one.roles),
+            ", ".join(_roles(one)),
         )
     Console(highlight=False).print(table)
 
@@ -301,7 +317,7 @@ async def _providers(conninfo: str) -> list[Provider]:
 
 
 async def _check(provider: Provider, insecure: bool) -> dict[str, Any]:
-    fetcher = HttpFetcher(allow_insecure_loopback=insecure)
+    fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
     try:
         keys = parse_key_set(provider.key_set.encode()) if provider.key_set else await keys_of(provider, fetcher)
     except RowgateError as problem:
@@ -309,13 +325,21 @@ async def _check(provider: Provider, insecure: bool) -> dict[str, Any]:
         return {"name": provider.name, "jwks_url": provider.jwks_url, "ok": False, "says": says}
     finally:
         await fetcher.close()
+    granted = {"roles": list(provider.roles), "role_grants": [asdict(one) for one in provider.claim_rules.role_grants]}
     usable = [key.key_id for key in keys.keys.values() if set(key.algorithms) & set(provider.algorithms)]
-    says = f"{len(usable)} usable keys: {', '.join(usable)}"
-    return {"name": provider.name, "jwks_url": provider.jwks_url, "ok": True, "says": says}
+    says = f"{len(usable)} usable keys: {', '.join(usable)}\n  roles: {', '.join(_roles(provider))}"
+    return {"name": provider.name, "jwks_url": provider.jwks_url, "ok": True, "says": says, **granted}
+
+
+def _roles(provider: Provider) -> list[str]:
+    """The roles as people read them, each with what it asks for."""
+    grants = provider.claim_rules.role_grants
+    asking = {grant.role for grant in grants}
+    return [*(role for role in provider.roles if role not in asking), *map(str, grants)]
 
 
 async def _recognise(url: str, insecure: bool, **more: Any) -> Recognition:
-    fetcher = HttpFetcher(allow_insecure_loopback=insecure)
+    fetcher = HttpFetcher(allow_insecure_loopback=insecure, networks=issuer_networks())
     try:
         return await recognise(url, fetcher, allow_insecure_loopback=insecure, **more)
     finally:

@@ -8,13 +8,17 @@ import logging
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvloop
 
+from rowgate.errors import SettingInvalid
 from rowgate.gateway.gateway import Gateway
 from rowgate.settings import Settings, describe, load
+
+if TYPE_CHECKING:
+    from rowgate.console.server import ConsoleServer
 
 
 def _settings_help() -> str:
@@ -29,6 +33,10 @@ def serve(
     tcp_port: Annotated[
         str | None, typer.Option(help="Port for clients of the Postgres protocol; 0 takes any free one, off has none.")
     ] = None,
+    admin_port: Annotated[
+        str | None,
+        typer.Option(help="Port of the management API; 0 takes any free one. Default: none.", show_default=False),
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM); turns TLS on.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     settings_file: Annotated[
@@ -38,6 +46,7 @@ def serve(
 ) -> None:
     """Serve POST /sql, WebSockets and clients of the Postgres protocol in front of a Postgres that was set up."""
     given = {"host": host, "port": port, "tcp_port": tcp_port, "tls_cert": tls_cert, "tls_key": tls_key}
+    given["admin_port"] = admin_port
     settings = load(os.environ, file=settings_file, overrides=given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvloop.run(_serve(settings, json_output))
@@ -64,13 +73,36 @@ async def _serve(settings: Settings, json_output: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     await gateway.start()
     urls = _urls(settings, gateway)
+    console = None if settings.admin_port is None else _console(gateway, settings)
+    if console is not None:
+        try:
+            urls["admin_url"] = await console.start()
+        except BaseException:
+            await console.stop()
+            await gateway.stop()
+            raise
     if json_output:
         typer.echo(json.dumps(urls))
     else:
-        shown = [urls["sql_url"], urls["ws_url"], *([urls["tcp_url"]] if "tcp_url" in urls else [])]
+        shown = [urls["sql_url"], urls["ws_url"], *(urls[name] for name in ("tcp_url", "admin_url") if name in urls)]
         typer.echo(f"Rowgate serves {', '.join(shown)} (Ctrl-C stops it)", err=True)
     await stop.wait()
+    if console is not None:
+        await console.stop()
     await gateway.stop()
+
+
+def _console(gateway: Gateway, settings: Settings) -> ConsoleServer:
+    """Imported here, because only the extra ``console`` has what it needs."""
+    try:
+        from rowgate.console.server import ConsoleServer
+    except ImportError as error:
+        raise SettingInvalid(
+            "The management API needs packages that are not installed.",
+            detail=f"{error.name} is missing",
+            hint="Install them with `pip install 'rowgate[console]'`, or set admin_port to off.",
+        ) from error
+    return ConsoleServer(gateway, settings)
 
 
 def _urls(settings: Settings, gateway: Gateway) -> dict[str, str]:

@@ -7,24 +7,28 @@ error never holds a token, a password, a parameter value or the name of another 
     RowgateError
     ├── RequestRefused          what the request itself got wrong                       400
     │   ├── MalformedBody, MalformedHeader, MalformedParameter, UnsupportedStatement
-    │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown
+    │   └── AuthenticationFailed, CredentialsMissing, RoleUnknown, DatabaseUnknown,
+    │       NoticeRefused, AdminTokenRefused 401, AddressRefused 403
     ├── TokenRefused            a token that did not pass a check                       400, WWW-Authenticate
     │   ├── TokenMalformed, TokenAlgorithmRefused, TokenKeyUnknown, TokenSignatureInvalid
     │   ├── TokenExpired, TokenNotYetValid, TokenIssuerUnknown, TokenAudienceRefused
-    │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused
+    │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused, TokenRevoked
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
-    │                           StatementTimeout 400
+    │                           StatementTimeout 400, RevocationLimit 503, RateExceeded 429
     ├── DatabaseError           Postgres's own error, all its fields passed through     400
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
     ├── InternalFault           a defect of Rowgate itself                              500
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
-        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown
-        └── UserUnknown 404, TemplateUnknown 404, IssuerInputInvalid 400    of the local issuer
+        ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused,
+        │   RevocationUnknown 404, WebhookUnknown 404, WebhookConflict 409,
+        │   AdminTokenUnknown 404, AdminTokenConflict 409
+        └── of the local issuer: UserUnknown 404, TemplateUnknown 404, IssuerRecordUnknown 404, IssuerInputInvalid 400,
+            IssuerSecretRefused 401, AuthorizationRefused 400
 
 The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
 never imports another room of Rowgate, does no I/O and never formats an HTTP response.
@@ -35,27 +39,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rowgate.errors.operator import (
+    AdminTokenConflict,
+    AdminTokenUnknown,
+    AuthorizationRefused,
     ConfigurationError,
     DataFolderInUse,
     DataFolderUnusable,
     IssuerInputInvalid,
+    IssuerRecordUnknown,
+    IssuerSecretRefused,
+    LocalIssuerRefused,
     PortTaken,
     ProviderConflict,
     ProviderUnknown,
     ProviderUnrecognised,
+    RevocationUnknown,
     ServerStartFailed,
     SettingInvalid,
     SetupIncomplete,
     TemplateUnknown,
     UserUnknown,
+    WebhookConflict,
+    WebhookUnknown,
 )
 from rowgate.errors.request import (
+    AddressRefused,
+    AdminTokenRefused,
     AuthenticationFailed,
     CredentialsMissing,
     DatabaseUnknown,
     MalformedBody,
     MalformedHeader,
     MalformedParameter,
+    NoticeRefused,
     RequestRefused,
     RoleUnknown,
     StatementRefused,
@@ -77,7 +93,9 @@ from rowgate.errors.service import (
     ProtocolViolation,
     QueueFull,
     QueueTimeout,
+    RateExceeded,
     ResultTooLarge,
+    RevocationLimit,
     ServerStarting,
     StatementTimeout,
     TooManySessions,
@@ -94,13 +112,19 @@ from rowgate.errors.token import (
     TokenNotYetValid,
     TokenPartyRefused,
     TokenRefused,
+    TokenRevoked,
     TokenRoleRefused,
     TokenSignatureInvalid,
     TokenSubjectMissing,
 )
 
 __all__ = [
+    "AddressRefused",
+    "AdminTokenConflict",
+    "AdminTokenRefused",
+    "AdminTokenUnknown",
     "AuthenticationFailed",
+    "AuthorizationRefused",
     "BodyTooLarge",
     "ClientStalled",
     "ConcurrencyExceeded",
@@ -115,11 +139,15 @@ __all__ = [
     "DatabaseUnknown",
     "InternalFault",
     "IssuerInputInvalid",
+    "IssuerRecordUnknown",
+    "IssuerSecretRefused",
     "KeySetUnavailable",
     "LimitExceeded",
+    "LocalIssuerRefused",
     "MalformedBody",
     "MalformedHeader",
     "MalformedParameter",
+    "NoticeRefused",
     "PortTaken",
     "ProtocolViolation",
     "ProviderConflict",
@@ -127,8 +155,11 @@ __all__ = [
     "ProviderUnrecognised",
     "QueueFull",
     "QueueTimeout",
+    "RateExceeded",
     "RequestRefused",
     "ResultTooLarge",
+    "RevocationLimit",
+    "RevocationUnknown",
     "RoleUnknown",
     "RowgateError",
     "ServerStartFailed",
@@ -148,12 +179,15 @@ __all__ = [
     "TokenNotYetValid",
     "TokenPartyRefused",
     "TokenRefused",
+    "TokenRevoked",
     "TokenRoleRefused",
     "TokenSignatureInvalid",
     "TokenSubjectMissing",
     "TooManySessions",
     "UnsupportedStatement",
     "UserUnknown",
+    "WebhookConflict",
+    "WebhookUnknown",
     "catalogue",
 ]
 

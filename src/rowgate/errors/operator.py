@@ -16,6 +16,7 @@ class SettingInvalid(ConfigurationError):
     """A setting is missing, unknown or has a value of the wrong kind."""
 
     code = "setting_invalid"
+    status = 400
 
 
 class PortTaken(ConfigurationError):
@@ -57,6 +58,7 @@ class ProviderUnrecognised(ConfigurationError):
     """The URL does not lead to a key set that Rowgate can use."""
 
     code = "provider_unrecognised"
+    status = 400
     default_hint = "Give the JWKS URL or the issuer URL of your identity provider."
 
 
@@ -64,6 +66,7 @@ class ProviderConflict(ConfigurationError):
     """A provider with this name or issuer is registered already, differently."""
 
     code = "provider_conflict"
+    status = 409
     default_hint = "Remove the other one first with `rowgate provider remove NAME`."
 
 
@@ -71,7 +74,48 @@ class ProviderUnknown(ConfigurationError):
     """No provider has this name."""
 
     code = "provider_unknown"
+    status = 404
     default_hint = "See `rowgate provider list`."
+
+
+class RevocationUnknown(ConfigurationError):
+    """No revocation in force has this id."""
+
+    code = "revocation_unknown"
+    status = 404
+    default_hint = "See `rowgate revocation list`."
+
+
+class WebhookUnknown(ConfigurationError):
+    """No webhook has this name."""
+
+    code = "webhook_unknown"
+    status = 404
+    default_hint = "See `rowgate webhook list`."
+
+
+class WebhookConflict(ConfigurationError):
+    """A webhook with this name is registered already."""
+
+    code = "webhook_conflict"
+    status = 409
+    default_hint = "Remove the other one first with `rowgate webhook remove NAME`."
+
+
+class AdminTokenUnknown(ConfigurationError):
+    """No admin token has this name."""
+
+    code = "admin_token_unknown"
+    status = 404
+    default_hint = "See `rowgate admin-token list`."
+
+
+class AdminTokenConflict(ConfigurationError):
+    """An admin token with this name exists already."""
+
+    code = "admin_token_conflict"
+    status = 409
+    default_hint = "Take the other one back first with `rowgate admin-token revoke NAME`."
 
 
 class UserUnknown(ConfigurationError):
@@ -95,3 +139,39 @@ class IssuerInputInvalid(ConfigurationError):
 
     code = "issuer_input_invalid"
     status = 400
+
+
+class IssuerRecordUnknown(ConfigurationError):
+    """The local issuer has no such organization, membership or session."""
+
+    code = "issuer_record_unknown"
+    status = 404
+    default_hint = "The pages and the Backend API of the local issuer list what there is."
+
+
+class IssuerSecretRefused(ConfigurationError):
+    """A call of the local issuer's Backend API came without its secret key."""
+
+    code = "issuer_secret_refused"
+    status = 401
+    default_hint = "Send the key that `rowgate issuer secret-key` prints as Authorization: Bearer sk_test_..."
+
+
+class AuthorizationRefused(ConfigurationError):
+    """The local issuer refused an OpenID Connect request. ``oauth_error`` is the code of RFC 6749."""
+
+    code = "authorization_refused"
+    status = 400
+
+    def __init__(
+        self, message: str, *, detail: str | None = None, hint: str | None = None, oauth_error: str = "invalid_request"
+    ) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.oauth_error = oauth_error
+
+
+class LocalIssuerRefused(ConfigurationError):
+    """`rowgate serve` was asked to trust the local identity provider, whose tokens anybody can make."""
+
+    code = "local_issuer_refused"
+    default_hint = "Remove the provider, or set trust_local_issuer if strangers cannot reach this gateway."

@@ -74,6 +74,32 @@ class DatabaseUnknown(RequestRefused):
     default_hint = "Check the last part of the connection string: postgresql://role@host/database."
 
 
+class NoticeRefused(RequestRefused):
+    """A logout token or a webhook call is not genuine, too old, came before, or cannot be read."""
+
+    code = "notice_refused"
+    sqlstate = "28000"
+    default_hint = "Compare secret, client id and address with what the identity provider's settings say."
+
+
+class AdminTokenRefused(RequestRefused):
+    """The management API was called without an admin token, or with one that is not good here."""
+
+    code = "admin_token_refused"
+    sqlstate = "28000"
+    status = 401
+    default_hint = "Send Authorization: Bearer <token>; `rowgate admin-token create NAME` makes one."
+
+
+class AddressRefused(RequestRefused):
+    """The management API was called by a name, or from a page, that it does not answer to."""
+
+    code = "address_refused"
+    sqlstate = "28000"
+    status = 403
+    default_hint = "Call it as localhost or 127.0.0.1, or list the name in admin_hosts."
+
+
 class StatementRefused(RowgateError):
     """The guard did not let a statement through. ``detail`` names the node, function or relation."""
 

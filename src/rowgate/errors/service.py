@@ -61,6 +61,16 @@ class ConcurrencyExceeded(LimitExceeded):
     default_hint = "Wait for earlier requests to end, or raise subject_concurrency."
 
 
+class RateExceeded(LimitExceeded):
+    """More calls came than are served in a moment."""
+
+    code = "rate_exceeded"
+    sqlstate = "53400"
+    status = 429
+    retry_after = 5
+    default_hint = "Try again in a few seconds."
+
+
 class TooManySessions(LimitExceeded):
     """As many clients as ``max_sessions`` are connected over WebSocket and TCP already."""
 
@@ -85,6 +95,13 @@ class StatementTimeout(LimitExceeded):
     sqlstate = "57014"
     status = 400
     default_hint = "Make the statement faster (an index, a LIMIT), or raise statement_timeout_ms."
+
+
+class RevocationLimit(LimitExceeded):
+    """The registry holds as many revocations as it can."""
+
+    code = "revocation_limit"
+    default_hint = "Delete expired ones with `rowgate revocation prune`, or revoke with --issued-before for a provider."
 
 
 class DatabaseError(RowgateError):

@@ -89,7 +89,17 @@ class TokenRoleRefused(TokenRefused):
     """The provider's tokens may not be used for the role of the connection string."""
 
     code = "token_role_refused"
-    default_hint = "Allow the role with `rowgate provider add ... --role NAME`."
+    default_hint = (
+        "Allow the role with `rowgate provider add ... --role NAME`. Where a role asks for claims, "
+        "`rowgate provider check` shows them."
+    )
+
+
+class TokenRevoked(TokenRefused):
+    """The token, its session, its user or its provider was revoked before the token's time."""
+
+    code = "token_revoked"
+    default_hint = "Sign in again; if that does not help, ask whoever runs the service."
 
 
 class KeySetUnavailable(RowgateError):

@@ -10,27 +10,44 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete
+from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete, TokenRevoked
 from rowgate.guard.guard import Guard
+from rowgate.identity.compact import CompactToken
 from rowgate.identity.key_cache import KeySetCache
+from rowgate.identity.local_provider import local_providers, refuse_local
+from rowgate.identity.logout_token import LogoutNotice, read_logout_token
 from rowgate.identity.principal import Principal
+from rowgate.identity.provider import Provider
 from rowgate.identity.verify import TokenVerifier, authorize
+from rowgate.identity.webhooks import Webhook
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Result
 from rowgate.postgres.opening import Login, Opener, exposed_role_settings
 from rowgate.postgres.pool import Pool
 from rowgate.postgres.session_context import ContextSigner, SessionIdentity
-from rowgate.registry.registry import ExposedRole, Registry, RegistrySnapshot
+from rowgate.registry.registry import AdminToken, ExposedRole, Registry, RegistrySnapshot
 from rowgate.settings import Settings
 
 ANONYMOUS: Final = "anonymous"
 FIRST_USER_OID: Final = 16384  # PostgreSQL 18, section 72.2.2: lower ones belong to the system
 ARRAY_RELOAD_SECONDS: Final = 1.0
+PRUNE_SECONDS: Final = 3600.0
 
 log = logging.getLogger("rowgate.database")
+
+
+class Guest(Protocol):
+    """A session that is open on a database, as far as it must be cut when its principal is revoked."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whom it is for now."""
+
+    def end(self, problem: RowgateError) -> None:
+        """Ends it at once; the client reads ``problem``."""
 
 
 class Database:
@@ -54,10 +71,17 @@ class Database:
         self._scalar_types: set[int] = set()
         self._arrays_read_at = 0.0
         self._watcher: asyncio.Task[None] | None = None
+        self._guests: dict[Guest, None] = {}
+        self.webhooks: Mapping[str, Webhook] = {}
+        self.admin_tokens: tuple[AdminToken, ...] = ()
 
     async def start(self) -> None:
-        """Reads the registry and follows its changes from now on. Raises SetupIncomplete."""
-        await self._apply(await self._registry.snapshot())
+        """Reads the registry and follows its changes from now on. Raises SetupIncomplete, LocalIssuerRefused."""
+        self._verifier.revocations.apply(await self._registry.revocation_changes())
+        snapshot = await self._registry.snapshot()
+        if not self._settings.trust_local_issuer:
+            refuse_local(snapshot.providers)
+        await self._apply(snapshot)
         self._watcher = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
@@ -111,12 +135,50 @@ class Database:
         authorize(principal, role)
         return principal
 
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """The providers as they are now."""
+        return self._verifier.providers
+
+    def enter(self, guest: Guest, providers: tuple[Provider, ...]) -> None:
+        """A session has begun, and is cut from now on when it is revoked. ``providers`` are those that there were when
+        its token was verified.
+
+        Raises TokenRevoked for what has happened since then.
+        """
+        if guest.principal is not None:
+            self._verifier.revocations.check(guest.principal)
+            name = guest.principal.provider
+            if _named(providers, name) != _named(self.providers, name):
+                raise _provider_changed()
+        self._guests[guest] = None
+
+    def leave(self, guest: Guest) -> None:
+        """The session has ended."""
+        self._guests.pop(guest, None)
+
+    async def read_logout(self, token: CompactToken, *, now: float, leeway: float) -> LogoutNotice:
+        """What a logout token asks for, if one of the providers has signed it. Raises NoticeRefused, TokenRefused or
+        KeySetUnavailable."""
+        _, provider = await self._verifier.verify_signature(token)
+        return read_logout_token(token, provider, now=now, leeway=leeway)
+
+    @property
+    def registry(self) -> Registry:
+        """The registry, for changes."""
+        return self._registry
+
     def session_identity(self, principal: Principal, role: str) -> SessionIdentity:
         """The principal as Postgres is to know it."""
         if self._signer is None:
             raise SetupIncomplete("the database has no session key")
         return SessionIdentity(
-            self._signer, role.encode(), principal.subject.encode(), principal.claims_json, principal.expires_at
+            self._signer,
+            role.encode(),
+            principal.subject.encode(),
+            principal.claims_json,
+            principal.expires_at,
+            principal.membership_json,
         )
 
     # --- where it runs ----------------------------------------------------------------------------------------
@@ -169,24 +231,62 @@ class Database:
     # --- the registry -----------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
+        prune_at = time.monotonic() + PRUNE_SECONDS
         async for snapshot in self._registry.watch():
             try:
                 await self._apply(snapshot)
+                if time.monotonic() > prune_at:
+                    prune_at = time.monotonic() + PRUNE_SECONDS
+                    await self._registry.prune_revocations()
             except RowgateError as problem:
                 log.error("the registry of %s cannot be used: %s", self.name, problem.message)
 
     async def _apply(self, snapshot: RegistrySnapshot) -> None:
+        # First of all: a registry that cannot be used otherwise must not keep anyone in.
+        self._apply_identity(snapshot)
+        self.webhooks = {one.name: one for one in snapshot.webhooks}
+        self.admin_tokens = snapshot.admin_tokens
         key = next((one for one in snapshot.session_keys if one.active), None)
         if key is None:
             raise SetupIncomplete("the database has no session key")
         self._signer = ContextSigner(key.key_id, key.secret, clock=time.time, clock_offset=snapshot.clock_offset)
-        if snapshot.providers != self._verifier.providers:
-            self._verifier.replace_providers(snapshot.providers)
         roles = {one.role: one for one in snapshot.exposed_roles}
         stale = [role for role in self._pools if roles.get(role) != self._roles[role]]
         self._roles = roles
         for role in stale:
             await self._pools.pop(role).close()
+
+    def _apply_identity(self, snapshot: RegistrySnapshot) -> None:
+        """Tokens and open sessions of what is revoked, or whose provider is gone or another one, end here."""
+        if self._verifier.revocations.apply(snapshot.revocations):
+            for guest in list(self._guests):
+                self._cut_if_revoked(guest)
+        trusted = self._trusted(snapshot.providers)
+        if trusted == self.providers:
+            return
+        before, now = self.providers, {one.name: one for one in trusted}
+        self._verifier.replace_providers(trusted)
+        gone = {one.name for one in before if one != now.get(one.name)}
+        for guest in list(self._guests):
+            if guest.principal is not None and guest.principal.provider in gone:
+                guest.end(_provider_changed())
+
+    def _trusted(self, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        """Without local identity providers that were registered while the gateway runs, unless settings trust them."""
+        if self._settings.trust_local_issuer:
+            return providers
+        local = local_providers(providers)
+        for one in local:
+            log.error("the provider %s of %s is the local identity provider and is left out", one.name, self.name)
+        return tuple(one for one in providers if one not in local)
+
+    def _cut_if_revoked(self, guest: Guest) -> None:
+        if guest.principal is None:
+            return
+        try:
+            self._verifier.revocations.check(guest.principal)
+        except TokenRevoked as problem:
+            guest.end(problem)
 
     def _make_pool(self, exposed: ExposedRole) -> Pool:
         settings = self._settings
@@ -201,3 +301,14 @@ class Database:
             queue_timeout=settings.queue_timeout_ms / 1000,
             statement_timeout=settings.statement_timeout_ms / 1000,
         )
+
+
+def _named(providers: tuple[Provider, ...], name: str) -> Provider | None:
+    return next((one for one in providers if one.name == name), None)
+
+
+def _provider_changed() -> TokenRevoked:
+    return TokenRevoked(
+        "The identity provider of this session was removed or registered anew.",
+        hint="Connect again with a fresh token.",
+    )

@@ -39,7 +39,9 @@ class Endpoint:
             max_result_bytes=settings.max_result_bytes,
             cache_size=settings.statement_cache_size,
         )
-        self._fetcher = HttpFetcher(allow_insecure_loopback=settings.insecure_issuers)
+        self._fetcher = HttpFetcher(
+            allow_insecure_loopback=settings.insecure_issuers, networks=settings.issuer_networks
+        )
         self._key_sets: list[KeySetCache] = []
         self._databases: dict[str, Database] = {}
         self._opening: dict[str, asyncio.Task[Database]] = {}
@@ -64,6 +66,11 @@ class Endpoint:
         """Whether the control connection is up."""
         home = self._databases.get(self.target.database)
         return home is not None and home.is_in_step
+
+    @property
+    def open_databases(self) -> tuple[Database, ...]:
+        """The databases that are open, the control connection's own first."""
+        return tuple(self._databases.values())
 
     def ready_database(self, name: str) -> Database | None:
         """A database that is open already."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from rowgate.errors import AuthenticationFailed, SettingInvalid
 from rowgate.gateway.connection_string import ConnectionString
+from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.notices import Notices
 from rowgate.gateway.pipeline import Pipeline
 from rowgate.gateway.response import Response
 from rowgate.gateway.session_host import SessionHost
@@ -33,10 +36,12 @@ class Gateway:
         pipeline = Pipeline(settings, self._limits, self._locate)
         self._entrance = Entrance(settings, self._limits, self._locate)
         self._sessions = SessionHost(settings, self._entrance.serve)
+        self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
         self._http = HttpServer(
             settings,
             answer_sql=pipeline.answer,
             answer_health=self._answer_health,
+            notices=self.notices if settings.public_notices else None,
             sessions=self._sessions,
             certificates=certificates,
         )
@@ -64,6 +69,19 @@ class Gateway:
         await asyncio.gather(self._http.stop(), self._sessions.stop())
         for endpoint in self._endpoints.values():
             await endpoint.close()
+
+    def endpoint(self, name: str | None) -> Endpoint | None:
+        """The endpoint called ``name``; the only one where there is one without a name, or none is asked for."""
+        if ANY_HOST in self._endpoints:
+            return self._endpoints[ANY_HOST]
+        if name is None:
+            return next(iter(self._endpoints.values())) if len(self._endpoints) == 1 else None
+        return self._endpoints.get(name.lower())
+
+    def open_databases(self) -> Iterator[Database]:
+        """Every database that is open, those of all endpoints."""
+        for endpoint in self._endpoints.values():
+            yield from endpoint.open_databases
 
     def _locate(self, connection: ConnectionString) -> Endpoint:
         """The endpoint that the host names. An unknown one looks like a wrong password: nobody can list them."""

@@ -17,7 +17,9 @@ from rowgate.guard.relations import is_refused_schema
 from rowgate.guard.type_names import PSEUDO_TYPES, REFUSED_TYPES
 from rowgate.guard.verdict import Refusal, shown
 
-IDENTITY_FUNCTIONS: Final = frozenset({"user_id", "uid", "session", "jwt", "organization", "organization_id"})
+IDENTITY_FUNCTIONS: Final = frozenset(
+    {"user_id", "uid", "session", "jwt", "organization", "organization_id", "org_id", "org_role", "has_permission"}
+)
 """What is open in the schema ``auth``. ``init`` and ``jwt_session_init`` set the identity and stay closed."""
 
 REFUSED_PREFIXES: Final = (

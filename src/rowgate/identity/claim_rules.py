@@ -20,10 +20,10 @@ Path = tuple[str, ...]
 
 ORGANIZATION: Final = "*organization"
 
-Shape = Literal["text", "list", "words", "commas", "objects", "keys", "granted_keys", "clerk_permissions"]
+Shape = Literal["text", "list", "words", "commas", "objects", "keys", "granted_keys", "clerk_role", "clerk_permissions"]
 """What stands at the end of a path: one text; a list of texts; texts between spaces or commas; a list of objects with
 a member ``member``; an object whose keys count, all of them or those whose object has the token's organization as a
-key; Clerk's three claims for permissions."""
+key; Clerk's role without the prefix that its SDKs put before it; Clerk's three claims for permissions."""
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
@@ -46,11 +46,25 @@ class Condition:
 
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Whether it is so. True and 1 are different values, as they are in JSON."""
-        found = value_at(claims, self.path)
-        candidates = found if isinstance(found, list) else [found]
-        return any(
-            type(candidate) is type(value) and candidate == value for candidate in candidates for value in self.values
-        )
+        return _has_one(claims, self.path, self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleGrant:
+    """Tokens whose value at ``path`` is, or holds, one of ``values`` may be used for the Postgres role ``role``."""
+
+    role: str
+    path: Path
+    values: tuple[str | bool, ...]
+
+    def holds(self, claims: Mapping[str, Any]) -> bool:
+        """Whether ``claims`` are those of such a token."""
+        return _has_one(claims, self.path, self.values)
+
+    def __str__(self) -> str:
+        """As people read it."""
+        values = " or ".join(value if isinstance(value, str) else str(value).lower() for value in self.values)
+        return f"{self.role} where {'.'.join(self.path)} is {values}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +75,7 @@ class ClaimRules:
     was made for. ``required`` must all hold, ``denied`` must all fail, and a token for which one of ``anonymous`` holds
     is good for the role ``anonymous`` alone. Of the readings of ``organization``, ``organization_role``, ``session``
     and ``actor`` the first that leads to a text counts; those of ``roles`` and ``permissions`` are added up.
+    A role that ``role_grants`` name is for the tokens alone that one of its grants holds for.
     """
 
     user: str = "sub"
@@ -74,12 +89,27 @@ class ClaimRules:
     permissions: tuple[Reading, ...] = ()
     session: tuple[Reading, ...] = (Reading(path=("sid",)),)
     actor: tuple[Reading, ...] = (Reading(path=("act", "sub")),)
+    role_grants: tuple[RoleGrant, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.user or not self.client_claims or not all(self.client_claims):
             raise _unsound("it has a claim without a name")
-        if any(not one.path or not one.values for one in (*self.required, *self.denied, *self.anonymous)):
+        conditions: tuple[Condition | RoleGrant, ...] = (
+            *self.required,
+            *self.denied,
+            *self.anonymous,
+            *self.role_grants,
+        )
+        if any(not one.path or not one.values for one in conditions):
             raise _unsound("it has a condition without a path or without values")
+        if not all(grant.role for grant in self.role_grants):
+            raise _unsound("it has a grant without a role")
+
+
+def _has_one(claims: Mapping[str, Any], path: Path, values: tuple[str | bool, ...]) -> bool:
+    found = value_at(claims, path)
+    candidates = found if isinstance(found, list) else [found]
+    return any(type(candidate) is type(value) and candidate == value for candidate in candidates for value in values)
 
 
 def value_at(claims: Mapping[str, Any], path: Sequence[str]) -> Any:

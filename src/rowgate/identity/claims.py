@@ -7,6 +7,8 @@ signature, and a claim that is missing is refused unless the text says that it m
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,9 +21,9 @@ from rowgate.errors import (
     TokenRoleRefused,
     TokenSubjectMissing,
 )
-from rowgate.identity.claim_rules import ClaimRules, Condition, value_at
+from rowgate.identity.claim_rules import Condition, value_at
 from rowgate.identity.compact import CompactToken, shown
-from rowgate.identity.membership import first_text, membership_of
+from rowgate.identity.membership import first_text, membership_of, written_membership
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
 
@@ -34,6 +36,26 @@ _LAST_MOMENT: Final = 253_402_300_799
 """9999-12-31T23:59:59Z, the last moment that can be written as ISO 8601 with four digits."""
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """``now`` in Unix seconds, and the ``leeway`` in seconds for clocks that differ."""
+
+    now: float
+    leeway: float
+
+    def __str__(self) -> str:
+        return f"now is {iso(self.now)}, and {self.leeway:g} s are allowed for clocks that differ"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimCheck:
+    """One check of the claims. ``judge`` raises a TokenRefused; ``claims`` are what it looks at."""
+
+    name: str
+    judge: Callable[[dict[str, Any], Provider, Moment], object]
+    claims: Callable[[Provider], tuple[str, ...]]
+
+
 def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway: float) -> Principal:
     """The principal of ``token``, whose signature by ``provider`` was verified before.
 
@@ -41,49 +63,55 @@ def principal_of(token: CompactToken, provider: Provider, *, now: float, leeway:
     that fails.
     """
     claims, rules = token.claims, provider.claim_rules
-    expires_at = _check_times(claims, now, leeway)
+    moment = Moment(now, leeway)
+    for check in CLAIM_CHECKS:
+        check.judge(claims, provider, moment)
     subject = _subject(claims, rules.user)
-    _check_audience(claims, provider)
-    _check_party(claims, provider)
-    _check_client(claims, provider)
-    _check_conditions(claims, rules)
-    session = first_text(claims, rules.session)
+    session, membership = first_text(claims, rules.session), membership_of(claims, rules)
     return Principal(
         subject=subject,
         claims_json=token.claims_json if rules.user == "sub" else _with_subject(claims, subject),
         provider=provider.name,
         issuer=claims.get("iss", provider.issuer),
         roles=_roles(claims, provider),
-        expires_at=expires_at,
+        expires_at=claims["exp"] + leeway,
         issued_at=_moment(claims, "iat"),
         token_id=_identifier(claims, "jti"),
         session_id=_identifier(claims, "sid") if session is None else _bounded("of the session", session),
         actor=first_text(claims, rules.actor),
-        membership=membership_of(claims, rules),
+        membership=membership,
+        membership_json=written_membership(membership),
     )
 
 
-def _check_times(claims: dict[str, Any], now: float, leeway: float) -> float:
-    """The moment from which the token is refused: ``exp`` (section 4.1.4) and the leeway."""
+def _check_is_no_notice(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    """Tokens that tell of events (RFC 8417, logout tokens among them) are signed with the same keys, and nobody's
+    credential (OpenID Connect Back-Channel Logout 1.0, section 4.1)."""
+    if "events" in claims:
+        raise TokenClaimInvalid(
+            "The token tells of an event; it does not say who its bearer is.",
+            detail="expected a token without the claim events",
+            hint="Send the user's access or session token.",
+        )
+
+
+def _check_expiry(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    """Section 4.1.4: the token is refused from ``exp`` and the leeway on."""
     expiry = _moment(claims, "exp")
     if expiry is None:
         raise TokenExpired(
             "The token has no expiry.", detail="expected the claim exp, got none", hint="Have exp put into the token."
         )
-    if now >= expiry + leeway:
-        raise TokenExpired(
-            "The token has expired.",
-            detail=f"exp is {_iso(expiry)}, now is {_iso(now)}, and {leeway:g} s are allowed for clocks that differ",
-        )
+    if moment.now >= expiry + moment.leeway:
+        raise TokenExpired("The token has expired.", detail=f"exp is {iso(expiry)}, {moment}")
+
+
+def _check_start(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    """Sections 4.1.5 and 4.1.6: neither ``nbf`` nor ``iat`` lies in the future."""
     for claim in ("nbf", "iat"):
         start = _moment(claims, claim)
-        if start is not None and start > now + leeway:
-            raise TokenNotYetValid(
-                "The token is not valid yet.",
-                detail=f"{claim} is {_iso(start)}, now is {_iso(now)}, and {leeway:g} s are allowed for clocks that "
-                "differ",
-            )
-    return expiry + leeway
+        if start is not None and start > moment.now + moment.leeway:
+            raise TokenNotYetValid("The token is not valid yet.", detail=f"{claim} is {iso(start)}, {moment}")
 
 
 def _moment(claims: dict[str, Any], claim: str) -> float | None:
@@ -135,7 +163,7 @@ def _bounded(claim: str, value: str) -> str:
     return value
 
 
-def _check_audience(claims: dict[str, Any], provider: Provider) -> None:
+def _check_audience(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
     """Section 4.1.3: a text or a list of texts, one of which must be ours where the provider has audiences."""
     audience = claims.get("aud", [])
     audiences = [audience] if isinstance(audience, str) else audience
@@ -151,7 +179,7 @@ def _check_audience(claims: dict[str, Any], provider: Provider) -> None:
         )
 
 
-def _check_party(claims: dict[str, Any], provider: Provider) -> None:
+def _check_party(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
     if "azp" not in claims:
         return
     party = claims["azp"]
@@ -165,7 +193,7 @@ def _check_party(claims: dict[str, Any], provider: Provider) -> None:
         )
 
 
-def _check_client(claims: dict[str, Any], provider: Provider) -> None:
+def _check_client(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
     """At least one of the claims that name the client is there, and none of them names a client that is not ours."""
     if not provider.client_ids:
         return
@@ -186,8 +214,8 @@ def _other_client(claim: str, provider: Provider, got: str) -> TokenPartyRefused
     )
 
 
-def _check_conditions(claims: dict[str, Any], rules: ClaimRules) -> None:
-    for condition in rules.required:
+def _check_required(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    for condition in provider.claim_rules.required:
         if not condition.holds(claims):
             raise TokenClaimInvalid(
                 f"The claim {_name(condition)} has not the value that this provider's tokens must have.",
@@ -195,7 +223,10 @@ def _check_conditions(claims: dict[str, Any], rules: ClaimRules) -> None:
                 f"got {shown(value_at(claims, condition.path))}",
                 hint="Send a token of another type or tenant, or register the provider for this one.",
             )
-    for condition in rules.denied:
+
+
+def _check_denied(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    for condition in provider.claim_rules.denied:
         if condition.holds(claims):
             raise TokenClaimInvalid(
                 f"Tokens with this value of the claim {_name(condition)} are not accepted.",
@@ -212,18 +243,62 @@ _DENIED_HINTS: Final = {
 }
 
 
+def _check_identifiers(claims: dict[str, Any], provider: Provider, moment: Moment) -> None:
+    """``jti`` and ``sid`` are texts of bounded length, and ``iat`` is a date, where they are there."""
+    _moment(claims, "iat")
+    _identifier(claims, "jti")
+    session = first_text(claims, provider.claim_rules.session)
+    if session is None:
+        _identifier(claims, "sid")
+    else:
+        _bounded("of the session", session)
+
+
+CLAIM_CHECKS: Final = (
+    ClaimCheck("no notice", _check_is_no_notice, lambda provider: ("events",)),
+    ClaimCheck("expiry", _check_expiry, lambda provider: ("exp",)),
+    ClaimCheck("start", _check_start, lambda provider: ("nbf", "iat")),
+    ClaimCheck(
+        "subject",
+        lambda claims, provider, moment: _subject(claims, provider.claim_rules.user),
+        lambda provider: (provider.claim_rules.user,),
+    ),
+    ClaimCheck("audience", _check_audience, lambda provider: ("aud",)),
+    ClaimCheck("authorized party", _check_party, lambda provider: ("azp",)),
+    ClaimCheck("client", _check_client, lambda provider: provider.claim_rules.client_claims),
+    ClaimCheck("required claims", _check_required, lambda provider: _paths(provider.claim_rules.required)),
+    ClaimCheck("denied claims", _check_denied, lambda provider: _paths(provider.claim_rules.denied)),
+    ClaimCheck("identifiers", _check_identifiers, lambda provider: ("jti", "sid")),
+    ClaimCheck(
+        "roles",
+        lambda claims, provider, moment: _roles(claims, provider),
+        lambda provider: _paths(provider.claim_rules.anonymous),
+    ),
+)
+"""In the order in which a gateway makes them: the first that fails is what a client is told."""
+
+
+def _paths(conditions: tuple[Condition, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_name(condition) for condition in conditions))
+
+
 def _roles(claims: dict[str, Any], provider: Provider) -> tuple[str, ...]:
-    """All of the provider's roles; the role ``anonymous`` alone for someone who has not signed in."""
+    """The provider's roles without those that ask for claims which the token has not; of them the role ``anonymous``
+    alone for someone who has not signed in. No claim ever names a role: the registered grants do."""
+    grants = provider.claim_rules.role_grants
+    granted = {grant.role for grant in grants if grant.holds(claims)}
+    refused = {grant.role for grant in grants} - granted
+    roles = tuple(role for role in provider.roles if role not in refused)
     for condition in provider.claim_rules.anonymous:
         if condition.holds(claims):
-            if ANONYMOUS in provider.roles:
+            if ANONYMOUS in roles:
                 return (ANONYMOUS,)
             raise TokenRoleRefused(
                 "The token is that of an anonymous user, and this provider's tokens may not be used for that role.",
                 detail=f"{_name(condition)} is {shown(value_at(claims, condition.path))}",
                 hint="Sign in, or register the provider with --role anonymous.",
             )
-    return provider.roles
+    return roles
 
 
 def _name(condition: Condition) -> str:
@@ -238,5 +313,6 @@ def _listed(values: tuple[str, ...] | list[str]) -> str:
     return ", ".join(shown(value) for value in values[:8]) or "none"
 
 
-def _iso(moment: float) -> str:
+def iso(moment: float) -> str:
+    """Unix seconds as people write a time (ISO 8601, UTC)."""
     return datetime.fromtimestamp(min(max(moment, 0.0), _LAST_MOMENT), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,8 +20,39 @@ LARGEST_TOKEN: Final = 16 * 1024
 """Characters. Longer ones do not fit the header limits of common HTTP servers either."""
 
 _LARGEST_KEY_ID: Final = 512
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 _UNUSABLE_HEADERS: Final = ("crit", "b64", "zip", "enc")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderCheck:
+    """One check of a token's header. ``judge`` raises a TokenRefused for a header, given the types of token that are
+    expected; ``members`` are what it looks at."""
+
+    name: str
+    members: tuple[str, ...]
+    judge: Callable[[dict[str, Any], frozenset[str]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A compact JWS taken apart, with nothing judged but its shape; ``payload`` may be anything."""
+
+    header: dict[str, Any] = field(repr=False)
+    payload: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A token taken apart, with nothing judged but its shape."""
+
+    header: dict[str, Any] = field(repr=False)
+    claims: dict[str, Any] = field(repr=False)
+    claims_json: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +67,36 @@ class CompactToken:
     signature: bytes = field(repr=False)
 
 
-def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
-    """Take ``token`` apart.
+def parse_compact(token: str, *, needs_key_id: bool = True, types: frozenset[str] = TOKEN_TYPES) -> CompactToken:
+    """Take ``token`` apart and judge its header. ``types`` are the values that ``typ`` may have, in small letters.
 
     Raises TokenMalformed for its shape, TokenAlgorithmRefused where ``alg`` is none that Rowgate knows, and
     TokenKeyUnknown where ``kid`` is missing, unless ``needs_key_id`` is false: then ``key_id`` is empty. Header members
     that bring their own key (``jwk``, ``jku``, ``x5u``, ``x5c``) are not looked at: a key comes from the registered
     provider alone.
     """
+    parts = take_apart(token)
+    for check in HEADER_CHECKS:
+        check.judge(parts.header, types)
+    return compact_token(parts, key_id_of(parts.header) if needs_key_id or "kid" in parts.header else "")
+
+
+def compact_token(parts: Parts, key_id: str) -> CompactToken:
+    """The token of ``parts`` whose header was judged."""
+    return CompactToken(
+        parts.header["alg"], key_id, parts.claims, parts.claims_json, parts.signing_input, parts.signature
+    )
+
+
+def take_apart(token: str) -> Parts:
+    """The parts of ``token``. Raises TokenMalformed."""
+    opened = open_envelope(token)
+    claims = _object("payload", opened.payload)
+    return Parts(opened.header, claims, opened.payload, opened.signing_input, opened.signature)
+
+
+def open_envelope(token: str) -> Envelope:
+    """The parts of a compact JWS (RFC 7515 section 7.1). Raises TokenMalformed."""
     if len(token) > LARGEST_TOKEN:
         raise TokenMalformed(
             "The token is too long.", detail=f"expected at most {LARGEST_TOKEN} characters, got {len(token)}"
@@ -52,14 +106,10 @@ def parse_compact(token: str, *, needs_key_id: bool = True) -> CompactToken:
         raise TokenMalformed("The token is not a signed compact JWT.", detail=_shape(parts))
     header_part, payload_part, signature_part = parts
     header = _object("header", _decode("header", header_part))
-    claims_json = _decode("payload", payload_part)
+    payload = _decode("payload", payload_part)
     signature = _decode("signature", signature_part)
-    algorithm = _algorithm(header)
-    _check_header(header)
-    key_id = _key_id(header) if needs_key_id or "kid" in header else ""
-    claims = _object("payload", claims_json)
     signing_input = f"{header_part}.{payload_part}".encode("ascii")
-    return CompactToken(algorithm, key_id, claims, claims_json, signing_input, signature)
+    return Envelope(header, payload, signing_input, signature)
 
 
 def _shape(parts: list[str]) -> str:
@@ -100,31 +150,43 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
         ) from None
 
 
-def _algorithm(header: dict[str, Any]) -> str:
+def _check_algorithm(header: dict[str, Any], types: frozenset[str]) -> None:
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise TokenAlgorithmRefused(
             "The token is not signed with an algorithm that Rowgate verifies.",
             detail=f"expected alg to be one of {', '.join(ALGORITHMS)}, got {shown(algorithm)}",
         )
-    return algorithm
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_members(header: dict[str, Any], types: frozenset[str]) -> None:
     for member in _UNUSABLE_HEADERS:
         if member in header:
             raise TokenMalformed(
                 f"The token's header has {member}, which Rowgate does not support.",
                 detail=f"expected a header without {', '.join(_UNUSABLE_HEADERS)}",
             )
+
+
+def _check_type(header: dict[str, Any], types: frozenset[str]) -> None:
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+    if not isinstance(kind, str) or kind.lower() not in types:
         raise TokenMalformed(
-            "The token is of another type than JWT.", detail=f"expected typ to be JWT or at+jwt, got {shown(kind)}"
+            "The token is of another type than JWT.",
+            detail=f"expected typ to be one of {', '.join(sorted(types))}, got {shown(kind)}",
         )
 
 
-def _key_id(header: dict[str, Any]) -> str:
+HEADER_CHECKS: Final = (
+    HeaderCheck("algorithm", ("alg",), _check_algorithm),
+    HeaderCheck("header members", _UNUSABLE_HEADERS, _check_members),
+    HeaderCheck("type", ("typ",), _check_type),
+)
+"""In the order in which a gateway makes them."""
+
+
+def key_id_of(header: dict[str, Any]) -> str:
+    """The ``kid`` of a header. Raises TokenKeyUnknown."""
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not key_id or len(key_id) > _LARGEST_KEY_ID:
         raise key_unnamed(key_id)

@@ -1,7 +1,8 @@
 """Fetching a provider's documents over HTTPS: the only I/O of this package.
 
-Never follows a redirect, never uses a proxy of the environment, never reads more than the limit, and never puts a
-byte of an answer into an error.
+Names are resolved here and the addresses judged before anything connects to them, so that a name cannot lead to this
+machine or a private network. Never follows a redirect, never uses a proxy of the environment, never reads more than the
+limit, and never puts a byte of an answer into an error.
 """
 
 from __future__ import annotations
@@ -10,15 +11,22 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 import httpx
 
-from rowgate.errors import KeySetUnavailable
-from rowgate.identity.addresses import split_address, why_unfetchable
+from rowgate.errors import KeySetUnavailable, SettingInvalid
+from rowgate.identity.addresses import (
+    Network,
+    is_loopback,
+    read_network,
+    split_address,
+    why_unfetchable,
+    why_unreachable,
+)
 
 CONNECT_TIMEOUT: Final = 2.0
 TOTAL_TIMEOUT: Final = 5.0
@@ -44,15 +52,22 @@ class Fetcher(Protocol):
 
 
 class HttpFetcher:
-    """Fetches with httpx. ``allow_insecure_loopback`` lets plain http through for loopback addresses.
+    """Fetches with httpx. ``allow_insecure_loopback`` lets requests to this machine through, and plain http for them.
 
-    ``transport`` replaces the network (an ASGI application, a test). Without one, certificates are checked against
-    certifi's roots and the system's. Use it as an async context manager, or call ``close``.
+    ``networks`` are private networks whose addresses hosts may have, such as ``10.0.0.0/8``. ``transport`` replaces
+    the network (an ASGI application, a test). Without one, certificates are checked against certifi's roots and the
+    system's. Use it as an async context manager, or call ``close``. Raises SettingInvalid.
     """
 
     def __init__(
-        self, *, allow_insecure_loopback: bool = False, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        *,
+        allow_insecure_loopback: bool = False,
+        networks: Sequence[str] = (),
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._networks = tuple(map(_network, networks))
+        self._resolves = transport is None
         self._allow_insecure_loopback = allow_insecure_loopback
         self._client = httpx.AsyncClient(
             transport=transport,
@@ -60,6 +75,9 @@ class HttpFetcher:
             follow_redirects=False,
             trust_env=False,
             timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
+            # A connection is to an address. Kept alive, it could serve another host of that address, whose certificate
+            # nobody has looked at.
+            limits=httpx.Limits(max_keepalive_connections=0),
             # Asked for unpacked: a small packed answer can unpack to gigabytes.
             headers={"Accept": "application/json, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "rowgate"},
         )
@@ -74,12 +92,58 @@ class HttpFetcher:
                 hint="Give an https URL.",
             )
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT), self._client.stream("GET", url) as response:
-                return await _read(url, response)
+            async with asyncio.timeout(TOTAL_TIMEOUT):
+                return await self._read_first(url, await self._addresses(url))
         except TimeoutError as error:
             raise _failed(url, f"no answer within {TOTAL_TIMEOUT:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _failed(url, _cause(error)) from error
+
+    async def _addresses(self, url: str) -> list[str]:
+        """The addresses of the URL's host that may be connected to. Raises KeySetUnavailable where none may."""
+        parts = split_address(url)
+        host = (parts.hostname if parts else None) or ""
+        if not self._resolves or parts is None:
+            return [host]
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        # Other names may lead to this machine as well, and only its own mean it.
+        near = self._allow_insecure_loopback and is_loopback(host)
+        reasons = {
+            address: why_unreachable(address, allow_loopback=near, networks=self._networks) for address in addresses
+        }
+        open_ones = [address for address, reason in reasons.items() if reason is None]
+        if not open_ones:
+            told = "; ".join(f"{address}: {reason}" for address, reason in list(reasons.items())[:4])
+            raise KeySetUnavailable(
+                "The URL's host may not be connected to.",
+                detail=f"expected a public address for {host[:200]}, got {told or 'none'}",
+                hint="Where the provider is in your own network, name that in ROWGATE_ISSUER_NETWORKS.",
+            )
+        return open_ones
+
+    async def _read_first(self, url: str, addresses: list[str]) -> FetchedDocument:
+        """The document from the first of the addresses that can be connected to."""
+        for address in addresses[:-1]:
+            try:
+                return await self._ask(url, address)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue
+        return await self._ask(url, addresses[-1])
+
+    async def _ask(self, url: str, address: str) -> FetchedDocument:
+        """Ask the server at ``address`` for ``url``; its certificate must still be that of the URL's host."""
+        asked = httpx.URL(url)
+        request = self._client.build_request("GET", asked, headers={"Host": asked.netloc.decode("ascii")})
+        if address != asked.host:
+            request.url = asked.copy_with(host=address)
+            request.extensions = {**request.extensions, "sni_hostname": asked.host}
+        response = await self._client.send(request, stream=True)
+        try:
+            return await _read(url, response)
+        finally:
+            await response.aclose()
 
     async def close(self) -> None:
         """Close the connections. Fetching afterwards is an error of the caller."""
@@ -92,6 +156,15 @@ class HttpFetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _network(text: str) -> Network:
+    network = read_network(text)
+    if network is None:
+        raise SettingInvalid(
+            "An issuer network cannot be used.", detail=f"expected a network such as 10.0.0.0/8, got {text[:100]!a}"
+        )
+    return network
 
 
 def _certificate_roots() -> ssl.SSLContext:

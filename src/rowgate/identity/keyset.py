@@ -20,6 +20,7 @@ from joserfc.jws import JWSRegistry
 from rowgate.errors import KeySetUnavailable
 from rowgate.identity.provider import ALGORITHMS
 from rowgate.identity.strict_json import UnsoundJson, parse_document
+from rowgate.identity.weak_keys import is_roca
 
 SMALLEST_RSA_BITS: Final = 2048
 LARGEST_RSA_BITS: Final = 8192
@@ -128,8 +129,12 @@ def _read(entry: object) -> VerificationKey | SkippedKey:
     if reason:
         return SkippedKey(key_id, reason)
     key_type = entry["kty"]
-    if key_type == "RSA" and not SMALLEST_RSA_BITS <= (bits := _modulus_bits(entry.get("n"))) <= LARGEST_RSA_BITS:
-        return SkippedKey(key_id, f"it has {bits} bits, not {SMALLEST_RSA_BITS} to {LARGEST_RSA_BITS}")
+    if key_type == "RSA":
+        modulus = _modulus(entry.get("n"))
+        if not SMALLEST_RSA_BITS <= (bits := modulus.bit_length()) <= LARGEST_RSA_BITS:
+            return SkippedKey(key_id, f"it has {bits} bits, not {SMALLEST_RSA_BITS} to {LARGEST_RSA_BITS}")
+        if is_roca(modulus):
+            return SkippedKey(key_id, "its private half can be found (CVE-2017-15361)")
     public = _public_key(key_type, entry)
     if public is None:
         return SkippedKey(key_id, "it cannot be decoded")
@@ -174,11 +179,11 @@ def _public_key(key_type: str, entry: dict[str, Any]) -> RSAKey | ECKey | OKPKey
         return None
 
 
-def _modulus_bits(modulus: object) -> int:
-    """The size of an RSA key by its ``n``; 0 where that is no base64url."""
+def _modulus(modulus: object) -> int:
+    """The modulus of an RSA key by its ``n``; 0 where that is no base64url."""
     if not isinstance(modulus, str) or not modulus.isascii():
         return 0
     try:
-        return int.from_bytes(base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4))).bit_length()
+        return int.from_bytes(base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)))
     except ValueError:
         return 0

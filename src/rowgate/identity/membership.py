@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from rowgate.identity.claim_rules import ORGANIZATION, ClaimRules, Reading, value_at
 
 LONGEST_NAME: Final = 1024
@@ -29,6 +31,23 @@ class Membership:
 
 
 NO_MEMBERSHIP: Final = Membership()
+
+LARGEST_WRITTEN: Final = 16 * 1024
+"""Bytes of what Postgres is told. Permissions beyond that are left out, and nobody has what is left out."""
+
+
+def written_membership(membership: Membership) -> bytes:
+    """The membership as Postgres's functions read it: an object of JSON on one line; empty where there is nothing."""
+    members: dict[str, object] = {"org_id": membership.organization, "org_role": membership.role}
+    found = {name: value for name, value in members.items() if value is not None}
+    permissions = membership.permissions
+    if not found and not permissions:
+        return b""
+    while True:
+        written = msgspec.json.encode({**found, "permissions": permissions})
+        if len(written) <= LARGEST_WRITTEN or not permissions:
+            return written
+        permissions = permissions[: len(permissions) // 2]
 
 
 def membership_of(claims: Mapping[str, Any], rules: ClaimRules) -> Membership:
@@ -81,6 +100,9 @@ def _candidates(
             return list(found)
         case "granted_keys", dict():
             return [name for name, places in found.items() if isinstance(places, dict) and organization in places]
+        case "clerk_role", str() if found:
+            # Both versions of Clerk's tokens, and its SDKs, then say the same: org:admin.
+            return [f"org:{found}"]
         case "clerk_permissions", str():
             return _clerk_permissions(claims, found)
         case _:
@@ -95,9 +117,9 @@ def _clerk_permissions(claims: Mapping[str, Any], names: str) -> Iterator[str]:
         return
     scoped = [feature.strip().partition(":") for feature in features.split(",")]
     own = [feature for scope, _, feature in scoped if "o" in scope and feature]
-    for feature, mask in zip(own, masks.split(","), strict=False):
+    for feature, mask in zip(own, map(str.strip, masks.split(",")), strict=False):
         if not (mask.isascii() and mask.isdigit() and len(mask) < 16):
             return
         for place, name in enumerate(names.split(",")):
             if int(mask) >> place & 1:
-                yield f"org:{feature}:{name}"
+                yield f"org:{feature}:{name.strip()}"

@@ -22,7 +22,8 @@ class Principal:
     Postgres roles that the token may be used for. ``expires_at`` (Unix seconds) is the moment from which the token is
     refused: ``exp`` and the leeway of the verifier. ``token_id`` is ``jti``, ``session_id`` is ``sid``,
     ``issued_at`` is ``iat`` (Unix seconds), ``actor`` who acts in the subject's place (RFC 8693 section 4.1); each is
-    None where the token has none. ``membership`` is the organization and what the user may do there.
+    None where the token has none. ``membership`` is the organization and what the user may do there, and
+    ``membership_json`` the same as Postgres is told it.
 
     Claims are personal data, so no repr shows them.
     """
@@ -38,6 +39,7 @@ class Principal:
     session_id: str | None = None
     actor: str | None = None
     membership: Membership = field(default=NO_MEMBERSHIP, repr=False)
+    membership_json: bytes = field(default=b"", repr=False)
 
     @property
     def claims(self) -> dict[str, Any]:

@@ -10,20 +10,28 @@ from __future__ import annotations
 from collections import OrderedDict
 from hashlib import sha256
 
+from rowgate.errors import TokenRevoked
 from rowgate.identity.principal import Principal
+from rowgate.identity.revocation import RevocationSet
 
 
 class PrincipalCache:
-    """At most ``size`` principals (0 keeps none). Times are Unix seconds, given by the caller."""
+    """At most ``size`` principals (0 keeps none). Times are Unix seconds, given by the caller.
 
-    __slots__ = ("_entries", "_size")
+    Each entry remembers the edition of ``revocations`` that it was checked against, so that a change costs each token
+    one check when it comes next, and neither a scan of the table nor a check of every request.
+    """
 
-    def __init__(self, size: int) -> None:
+    __slots__ = ("_entries", "_revocations", "_size")
+
+    def __init__(self, size: int, revocations: RevocationSet) -> None:
         self._size = size
-        self._entries: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._revocations = revocations
+        self._entries: OrderedDict[bytes, tuple[float, Principal, object]] = OrderedDict()
 
     def get(self, token: str, now: float) -> Principal | None:
-        """The principal of ``token`` if it was put here and its time is not over; an entry whose time is over goes."""
+        """The principal of ``token`` if it was put here, its time is not over and it was not revoked; else the entry
+        goes."""
         # surrogatepass: any str may be asked for, and only verified tokens, which are ASCII, are ever found.
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         entry = self._entries.get(digest)
@@ -32,11 +40,20 @@ class PrincipalCache:
         if now >= entry[0]:
             del self._entries[digest]
             return None
+        if entry[2] is not self._revocations.edition:
+            try:
+                self._revocations.check(entry[1])
+            except TokenRevoked:
+                del self._entries[digest]
+                return None
+            self._entries[digest] = (entry[0], entry[1], self._revocations.edition)
         self._entries.move_to_end(digest)
         return entry[1]
 
     def put(self, token: str, principal: Principal, *, now: float, until: float) -> None:
-        """Keep ``principal`` for ``token`` until ``until``; entries least recently used leave where time or room is up.
+        """Keep ``principal``, which is not revoked, for ``token`` until ``until``.
+
+        Entries least recently used leave where time or room is up.
 
         Looking at that end alone costs nothing, and since no entry lives for more than minutes, none that is over
         stays behind another for longer than that.
@@ -44,7 +61,7 @@ class PrincipalCache:
         if self._size <= 0:
             return
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        self._entries[digest] = (until, principal)
+        self._entries[digest] = (until, principal, self._revocations.edition)
         self._entries.move_to_end(digest)
         entries = self._entries
         while len(entries) > self._size or now >= next(iter(entries.values()))[0]:

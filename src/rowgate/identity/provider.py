@@ -96,6 +96,9 @@ class Provider:
             object.__setattr__(self, "rules", preset.rules if preset else ClaimRules())
         elif not isinstance(self.rules, ClaimRules):
             raise _invalid("rules", "another value", "rules for claims")
+        stray = sorted({grant.role for grant in self.claim_rules.role_grants} - set(self.roles))
+        if stray:
+            raise _invalid("roles", ", ".join(self.roles), f"also {', '.join(stray)}, which its rules grant")
         if preset is not None and preset.audience == "required" and not self.audiences:
             raise _invalid("audiences", "none", f"an audience, because {preset.label} signs for others with these keys")
 

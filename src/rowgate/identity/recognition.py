@@ -24,11 +24,20 @@ from rowgate.identity.catalogue import (
     recognised,
     recognised_document,
 )
-from rowgate.identity.claim_rules import ClaimRules, Condition, filled_rules, filled_text, placeholders
+from rowgate.identity.claim_rules import (
+    ClaimRules,
+    Condition,
+    Path,
+    RoleGrant,
+    filled_rules,
+    filled_text,
+    placeholders,
+)
 from rowgate.identity.compact import shown
 from rowgate.identity.discovery import LOCAL_MARKER, Found, Search, host_of
 from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.keyset import KeySet
+from rowgate.identity.local_provider import LOCAL_KIND, local_rules
 from rowgate.identity.provider import ALGORITHMS, DEFAULT_ROLES, Provider
 
 __all__ = [
@@ -142,7 +151,8 @@ async def recognise(
             detail=f"expected an audience for {', '.join(sorted(shared))}, got none",
             hint="Give your own client or project id with --audience.",
         )
-    return _made(found, given, given.rules, given.audiences)
+    rules = local_rules(given.rules) if found.kind == LOCAL_KIND else given.rules
+    return _made(found, given, rules, given.audiences)
 
 
 def static_provider(key_set_text: str, key_set: KeySet, given: Given) -> Recognition:
@@ -156,22 +166,42 @@ def static_provider(key_set_text: str, key_set: KeySet, given: Given) -> Recogni
     return _made(Found("custom", given.issuer, "", key_set), given, given.rules, given.audiences, key_set_text)
 
 
-def custom_rules(user: str, requirements: Sequence[str]) -> ClaimRules:
-    """Rules for a provider without a row: the claim that names the user, and what others must be (``CLAIM=VALUE``).
+def custom_rules(user: str, requirements: Sequence[str], grants: Sequence[str] = ()) -> ClaimRules:
+    """Rules for a provider without a row: the claim that names the user, what others must be (``CLAIM=VALUE``), and
+    which roles ask for what (``CLAIM=VALUE:ROLE``).
 
-    Raises SettingInvalid where a requirement is not of that form.
+    A claim that begins with a slash is a JSON Pointer (RFC 6901), such as ``/o/rol``. Raises SettingInvalid where a
+    text is not of that form.
     """
     conditions = []
     for text in requirements:
-        claim, sign, value = text.partition("=")
-        if not (claim and sign and value):
-            raise SettingInvalid(
-                "A requirement is not one.",
-                detail=f"expected CLAIM=VALUE, got {shown(text)}",
-                hint="Write --require token_use=access.",
-            )
-        conditions.append(Condition(path=(claim,), values=(value,)))
-    return ClaimRules(user=user, required=tuple(conditions))
+        path, values = _claim_and_values(text, "CLAIM=VALUE", "--require token_use=access")
+        conditions.append(Condition(path=path, values=values))
+    role_grants = []
+    for text in grants:
+        form, example = "CLAIM=VALUE:ROLE", "--role-from /o/rol=admin:app_admin"
+        condition, sign, role = text.rpartition(":")
+        if not (sign and role):
+            raise _not_of_form(text, form, example)
+        path, values = _claim_and_values(condition, form, example)
+        role_grants.append(RoleGrant(role=role, path=path, values=values))
+    return ClaimRules(user=user, required=tuple(conditions), role_grants=tuple(role_grants))
+
+
+def _claim_and_values(text: str, form: str, example: str) -> tuple[Path, tuple[str | bool, ...]]:
+    """A claim and what it must be; ``true`` and ``false`` are the text and the truth value."""
+    claim, sign, value = text.partition("=")
+    names = claim.split("/")[1:] if claim.startswith("/") else [claim]
+    path = tuple(name.replace("~1", "/").replace("~0", "~") for name in names)
+    if not (sign and value and all(path)):
+        raise _not_of_form(text, form, example)
+    return path, (value, value == "true") if value in ("true", "false") else (value,)
+
+
+def _not_of_form(text: str, form: str, example: str) -> SettingInvalid:
+    return SettingInvalid(
+        "A condition on claims is not one.", detail=f"expected {form}, got {shown(text)}", hint=f"Write {example}."
+    )
 
 
 async def keys_of(provider: Provider, fetcher: Fetcher) -> KeySet:
@@ -243,6 +273,7 @@ def _filled(preset: Preset, values: Values, found: Found, given: Given, others: 
         rules,
         user=rules.user if given.rules.user == "sub" else given.rules.user,
         required=(*rules.required, *given.rules.required),
+        role_grants=(*rules.role_grants, *given.rules.role_grants),
     )
     return _made(found, given, rules, audiences, others=others)
 

@@ -116,11 +116,12 @@ def _refuse_unstorable_text(value: dict[str, Any]) -> None:
         elif isinstance(item, str):
             if "\x00" in item:
                 raise UnsoundJson("it has the character U+0000, which Postgres cannot hold")
-            if not _is_unicode(item):
+            if not is_unicode(item):
                 raise UnsoundJson("it has half of a surrogate pair")
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8: it has no half of a surrogate pair."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from rowgate.errors import (
     ProviderConflict,
@@ -24,6 +24,7 @@ from rowgate.identity.keyset import VerificationKey
 from rowgate.identity.principal import Principal
 from rowgate.identity.principal_cache import PrincipalCache
 from rowgate.identity.provider import Provider
+from rowgate.identity.revocation import RevocationSet
 
 DEFAULT_LEEWAY: Final = 30.0
 DEFAULT_CACHE_SIZE: Final = 100_000
@@ -35,6 +36,7 @@ class TokenVerifier:
     """Verifies tokens for a set of providers, which may be replaced at any time. Belongs to one event loop.
 
     ``clock`` gives Unix seconds; ``leeway`` is in seconds; ``cache_size`` counts principals (0 turns the cache off).
+    ``revocations`` is what is refused although its signature holds; changes to it count at once.
     Raises ProviderConflict where two providers share a name or an issuer.
     """
 
@@ -50,8 +52,9 @@ class TokenVerifier:
         self._key_sets = key_sets
         self._clock = clock
         self._leeway = leeway
-        self._cache = PrincipalCache(cache_size)
-        self._by_issuer = _by_issuer(providers)
+        self.revocations = RevocationSet(clock)
+        self._cache = PrincipalCache(cache_size, self.revocations)
+        self._by_issuer = by_issuer(providers)
         key_sets.on_withdrawal(self._cache.clear)
 
     @property
@@ -64,7 +67,7 @@ class TokenVerifier:
 
         Raises ProviderConflict, and then nothing has changed.
         """
-        self._by_issuer = _by_issuer(providers)
+        self._by_issuer = by_issuer(providers)
         self._cache.clear()
         self._key_sets.retain(self._by_issuer.values())
 
@@ -77,7 +80,15 @@ class TokenVerifier:
         principal = self._cache.get(token, self._clock())
         if principal is not None:
             return principal
-        parsed = parse_compact(token, needs_key_id=False)
+        parsed, provider = await self.verify_signature(parse_compact(token, needs_key_id=False))
+        now = self._clock()
+        principal = principal_of(parsed, provider, now=now, leeway=self._leeway)
+        self.revocations.check(principal)
+        self._cache.put(token, principal, now=now, until=min(principal.expires_at, now + LONGEST_CACHED))
+        return principal
+
+    async def verify_signature(self, parsed: CompactToken) -> tuple[CompactToken, Provider]:
+        """The token, and the provider that has signed it; its claims are not looked at. Raises like ``verify``."""
         while True:
             providers = self._by_issuer
             provider = _provider(parsed, providers)
@@ -88,11 +99,9 @@ class TokenVerifier:
             # Whoever removed a provider while its keys were on their way must not be overtaken by its tokens.
             if self._by_issuer is providers:
                 break
-        _check_signature(parsed, provider, key)
-        now = self._clock()
-        principal = principal_of(parsed, provider, now=now, leeway=self._leeway)
-        self._cache.put(token, principal, now=now, until=min(principal.expires_at, now + LONGEST_CACHED))
-        return principal
+        check_suits(parsed, provider, key)
+        check_signature(parsed, provider, key)
+        return parsed, provider
 
 
 def authorize(principal: Principal, role: str) -> None:
@@ -100,39 +109,51 @@ def authorize(principal: Principal, role: str) -> None:
     if role not in principal.roles:
         raise TokenRoleRefused(
             "The token may not be used for this role.",
-            detail=f"expected one of {', '.join(principal.roles)}, got {shown(role)}",
+            detail=f"expected one of {', '.join(principal.roles) or 'none'}, got {shown(role)}",
         )
 
 
-def _by_issuer(providers: Iterable[Provider]) -> Mapping[str, Provider]:
-    by_issuer: dict[str, Provider] = {}
+def by_issuer(providers: Iterable[Provider]) -> Mapping[str, Provider]:
+    """The providers by each of their issuers. Raises ProviderConflict."""
+    found: dict[str, Provider] = {}
     names: set[str] = set()
     for provider in providers:
-        taken = next((issuer for issuer in provider.issuers if issuer in by_issuer), None)
+        taken = next((issuer for issuer in provider.issuers if issuer in found), None)
         if taken or provider.name in names:
             raise ProviderConflict(
                 "Two providers have the same name or the same issuer.",
                 detail=f"the second one is {provider.name} with the issuer {taken or provider.issuer}",
             )
-        by_issuer.update(dict.fromkeys(provider.issuers, provider))
+        found.update(dict.fromkeys(provider.issuers, provider))
         names.add(provider.name)
-    return MappingProxyType(by_issuer)
+    return MappingProxyType(found)
 
 
 def _provider(token: CompactToken, providers: Mapping[str, Provider]) -> Provider:
-    issuer = token.claims.get("iss")
+    provider = provider_of(token.claims, providers)
+    check_listed(token.algorithm, provider)
+    return provider
+
+
+def provider_of(claims: Mapping[str, Any], providers: Mapping[str, Provider]) -> Provider:
+    """The provider that the claim ``iss`` names, of those by issuer. Raises TokenIssuerUnknown."""
+    issuer = claims.get("iss")
     provider = providers.get(issuer) if isinstance(issuer, str) else None
     if provider is None:
         raise TokenIssuerUnknown(
             "No provider is registered for the token's issuer.",
             detail=f"expected {_expected_issuer(issuer, providers)}, got {shown(issuer)}",
         )
-    if token.algorithm not in provider.algorithms:
+    return provider
+
+
+def check_listed(algorithm: str, provider: Provider) -> None:
+    """Raises TokenAlgorithmRefused where the provider was registered without this algorithm."""
+    if algorithm not in provider.algorithms:
         raise TokenAlgorithmRefused(
             f"The provider {provider.name} does not sign with this algorithm.",
-            detail=f"expected alg to be one of {', '.join(provider.algorithms)}, got {token.algorithm}",
+            detail=f"expected alg to be one of {', '.join(provider.algorithms)}, got {algorithm}",
         )
-    return provider
 
 
 def _expected_issuer(issuer: object, providers: Mapping[str, Provider]) -> str:
@@ -142,20 +163,25 @@ def _expected_issuer(issuer: object, providers: Mapping[str, Provider]) -> str:
         near = next((known for known in providers if _without_trimmings(known) == bare), None)
         if near is not None:
             return f"iss to be exactly {shown(near)}"
-    return f"iss to be the issuer of a registered provider (there are {len(providers)})"
+    return "iss to be the issuer of a registered provider"
 
 
 def _without_trimmings(issuer: str) -> str:
     return issuer.removeprefix("https://").removeprefix("http://").rstrip("/").lower()
 
 
-def _check_signature(token: CompactToken, provider: Provider, key: VerificationKey) -> None:
+def check_suits(token: CompactToken, provider: Provider, key: VerificationKey) -> None:
+    """Raises TokenAlgorithmRefused where the key verifies other algorithms than the token's."""
     if token.algorithm not in key.algorithms:
         raise TokenAlgorithmRefused(
             "The token's algorithm does not suit the key that it names.",
             detail=f"the key {shown(key.key_id)} of {provider.name} verifies {', '.join(key.algorithms)}, "
             f"the token says {token.algorithm}",
         )
+
+
+def check_signature(token: CompactToken, provider: Provider, key: VerificationKey) -> None:
+    """Raises TokenSignatureInvalid."""
     if not key.verifies(token.algorithm, token.signing_input, token.signature):
         raise TokenSignatureInvalid(
             "The signature of the token does not hold.",

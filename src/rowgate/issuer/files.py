@@ -5,16 +5,89 @@ This module never knows what the files mean.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from rowgate.errors import DataFolderUnusable
+from rowgate.errors import DataFolderUnusable, IssuerInputInvalid
 
 OWNER_ONLY = 0o600
+LOCK_FILE = ".lock"
+
+Record = TypeVar("Record")
+
+
+class RecordFile(Generic[Record]):
+    """A list of records in one JSON file that other processes (a command, an editor) may change meanwhile.
+
+    ``read`` makes a record of a JSON object or raises IssuerInputInvalid, ``write`` makes the object again. The file is
+    read anew whenever it has changed. Every method raises DataFolderUnusable where it is damaged or out of reach.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        read: Callable[[dict[str, Any]], Record],
+        write: Callable[[Record], Mapping[str, Any]],
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._read = read
+        self._write = write
+        self._known: tuple[tuple[int, ...], tuple[Record, ...]] | None = None
+
+    def exists(self) -> bool:
+        """Whether the file was ever written."""
+        return self._path.exists()
+
+    def list(self) -> tuple[Record, ...]:
+        """All records, in the order in which they came."""
+        version = _version(self._path)
+        if self._known is None or self._known[0] != version:
+            try:
+                records = tuple(map(self._read, read_records(self._path, self._name) or []))
+            except IssuerInputInvalid as error:
+                raise unusable(self._path, f"{error.message} {error.detail}") from error
+            self._known = (version, records)
+        return self._known[1]
+
+    def change(self, change: Callable[[tuple[Record, ...]], Iterable[Record]]) -> None:
+        """Write what ``change`` makes of the records; nobody else changes them meanwhile."""
+        with locked(self._path.parent):
+            write_records(self._path, self._name, [self._write(record) for record in change(self.list())])
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Differs whenever the file was replaced (another inode) or edited in place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep every other process from changing the files of ``folder``. Not to be entered twice at once.
+
+    Raises DataFolderUnusable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+    except OSError as error:
+        raise unusable(folder / LOCK_FILE, f"it cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: Path) -> bytes | None:

@@ -37,7 +37,7 @@ class IdentityMessages:
         self._new_name = new_name
         self._known: dict[bytes, Step] = {}
         self._verified_at = float("-inf")
-        self._kept: dict[bytes, tuple[ContextSigner, bytes, float, bytes]] = {}
+        self._kept: dict[bytes, tuple[ContextSigner, bytes, bytes, float, bytes]] = {}
         self._kept_bytes = 0
 
     def add(self, identity: SessionIdentity, parts: list[bytes], steps: list[Step]) -> None:
@@ -46,7 +46,9 @@ class IdentityMessages:
         if now - self._verified_at > VERIFY_EVERY_SECONDS:
             self._verified_at = now
             self._add_call(VERIFY_SQL, (identity.token(self._process_id),), parts, steps)
-            return
+            if not identity.membership:
+                return
+            # The token has no membership: the sealed values take its place.
         step = self._known.get(KEEP_SQL)
         if step is None:
             self._add_call(KEEP_SQL, identity.sealed(self._process_id), parts, steps)
@@ -57,9 +59,10 @@ class IdentityMessages:
             kept is not None
             and kept[0] is identity.signer
             and kept[1] == identity.subject
-            and now - kept[2] < REUSE_SECONDS
+            and kept[2] == identity.membership
+            and now - kept[3] < REUSE_SECONDS
         ):
-            parts.append(kept[3])
+            parts.append(kept[4])
             return
         message = _call(step, identity.sealed(self._process_id))
         parts.append(message)
@@ -98,7 +101,7 @@ class IdentityMessages:
             self._kept.clear()
             self._kept_bytes = 0
         self._kept_bytes += weight
-        self._kept[identity.claims] = (identity.signer, identity.subject, now, message)
+        self._kept[identity.claims] = (identity.signer, identity.subject, identity.membership, now, message)
 
 
 def _call(step: Step, values: Sequence[bytes]) -> bytes:

@@ -27,7 +27,8 @@ class SessionIdentity(msgspec.Struct, frozen=True):
     """Whom a request comes from, as Postgres is to know it.
 
     ``role`` and ``subject`` are UTF-8, ``claims`` is a JSON object as the provider wrote it, ``expires_at`` is when the
-    user's own token ends, in unix seconds of this machine's clock.
+    user's own token ends, in unix seconds of this machine's clock. ``membership`` is empty, or the user's organization
+    and permissions as a JSON object on one line, which Postgres's functions take from there and not from the claims.
     """
 
     signer: ContextSigner
@@ -35,18 +36,23 @@ class SessionIdentity(msgspec.Struct, frozen=True):
     subject: bytes
     claims: bytes
     expires_at: float
+    membership: bytes = b""
 
     def __repr__(self) -> str:
         """What its repr shows: no claim."""
         return f"SessionIdentity(role={self.role!r})"
 
     def token(self, process_id: int) -> bytes:
-        """The identity as one session token for a backend; Postgres says what is wrong with one that does not fit."""
+        """The identity as one session token for a backend; Postgres says what is wrong with one that does not fit.
+
+        It is without the membership, which only sealed values have.
+        """
         return self.signer.token(process_id, self.role, self.claims, self.expires_at)
 
     def sealed(self, process_id: int) -> tuple[bytes, bytes]:
         """The sealed identity and the claims, for a backend that is known to accept this signer's seals."""
-        return self.signer.seal(process_id, self.role, self.subject, self.claims, self.expires_at), self.claims
+        claims = b"!%b\n%b" % (self.membership, self.claims) if self.membership else self.claims
+        return self.signer.seal(process_id, self.role, self.subject, claims, self.expires_at), claims
 
 
 class ContextSigner:

@@ -8,47 +8,54 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Any, Final, LiteralString, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, LiteralString, cast
 
 import psycopg
-from psycopg import errors as postgres_errors
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from rowgate.errors import (
-    ConnectFailed,
-    ConnectionLost,
+    AdminTokenConflict,
+    AdminTokenUnknown,
     ProviderConflict,
     ProviderUnknown,
+    RevocationUnknown,
     RowgateError,
-    SettingInvalid,
-    SetupIncomplete,
+    WebhookConflict,
+    WebhookUnknown,
 )
 from rowgate.identity.claim_rules import written_rules
 from rowgate.identity.provider import Provider
-from rowgate.registry.snapshot import SNAPSHOT_QUERY, ExposedRole, RegistrySnapshot, SessionKey, read_snapshot
+from rowgate.identity.revocation import Revocation, RevocationChanges
+from rowgate.identity.webhooks import Webhook, check_secret
+from rowgate.registry import access, revocations
+from rowgate.registry.control_connection import Connection, ControlConnection
+from rowgate.registry.revocations import ReceivedMessage, RevocationReader
+from rowgate.registry.snapshot import (
+    SNAPSHOT_QUERY,
+    AdminToken,
+    ExposedRole,
+    RegistrySnapshot,
+    SessionKey,
+    read_snapshot,
+)
 
-__all__ = ["ArrayElement", "ExposedRole", "Registry", "RegistrySnapshot", "SessionKey"]
+__all__ = ["AdminToken", "ArrayElement", "ExposedRole", "ReceivedMessage", "Registry", "RegistrySnapshot", "SessionKey"]
 
 FIRST_BACKOFF: Final = 0.05
 LONGEST_BACKOFF: Final = 5.0
 CHANNEL: Final = "rowgate_registry"
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 _ADD_PROVIDER: Final = """
 INSERT INTO rowgate.provider (name, kind, issuer, jwks_url, audiences, authorized_parties, algorithms, roles,
-                              other_issuers, client_ids, key_set, rules)
+                              other_issuers, client_ids, key_set, rules, label)
 SELECT %(name)s, %(kind)s, %(issuer)s, %(jwks_url)s, %(audiences)s, %(authorized_parties)s, %(algorithms)s, %(roles)s,
-       %(other_issuers)s, %(client_ids)s, %(key_set)s, %(rules)s
+       %(other_issuers)s, %(client_ids)s, %(key_set)s, %(rules)s, %(label)s
 WHERE NOT EXISTS (
     SELECT FROM rowgate.provider
     WHERE (issuer || other_issuers) && (%(issuer)s::text || %(other_issuers)s::text[])
@@ -71,6 +78,17 @@ class ArrayElement:
     delimiter: str = ","
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """A registered provider and its row: ``id`` is a UUID, times are Unix seconds."""
+
+    id: str
+    label: str
+    created_at: float
+    updated_at: float
+    provider: Provider
+
+
 class Registry:
     """The registry of one database. Make it with ``connect``, and close it.
 
@@ -87,12 +105,9 @@ class Registry:
         keepalive: float = 15.0,
         deadline: float = 10.0,
     ) -> None:
-        self._conninfo = _with_pinned_search_path(conninfo)
+        self._control = ControlConnection(conninfo, deadline)
         self._clock = clock
         self._keepalive = keepalive
-        self._deadline = deadline
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._turn = asyncio.Lock()
         self._listening: bool | None = None
 
     @classmethod
@@ -107,27 +122,26 @@ class Registry:
         """Connects with a connection string that names one database. Raises ConnectFailed or
         SettingInvalid."""
         registry = cls(conninfo, clock=clock, keepalive=keepalive, deadline=deadline)
-        registry._connection = await registry._open()
+        await registry._control.connect()
         return registry
 
     async def close(self) -> None:
         """Closes the connection. An iteration over ``watch`` ends by being cancelled."""
-        if self._connection is not None:
-            await self._connection.close()
+        await self._control.close()
 
     @property
     def is_connected(self) -> bool:
         """Whether changes would be noticed now: the state of ``watch`` once it runs, else of the connection."""
         if self._listening is not None:
             return self._listening
-        return self._connection is not None and not self._connection.closed
+        return self._control.is_open
 
     async def snapshot(self) -> RegistrySnapshot:
         """Everything in the registry at this moment.
 
         Raises SetupIncomplete where set-up has not been run (completely), ConnectFailed or ConnectionLost.
         """
-        return await self._read(self._read_snapshot)
+        return await self._control.read(self._read_snapshot)
 
     async def list_providers(self) -> tuple[Provider, ...]:
         """The registered providers, by name. Raises like ``snapshot``."""
@@ -139,18 +153,32 @@ class Registry:
         Raises like ``snapshot``.
         """
 
-        async def read(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
+        async def read(connection: Connection) -> list[Any]:
             cursor = await connection.cursor(row_factory=tuple_row).execute(query, parameters or None)
             return await cursor.fetchall()
 
-        return await self._read(read)
+        return await self._control.read(read)
 
     async def array_types(self) -> dict[int, ArrayElement]:
         """Every array type of the database, those that users made included, by OID. Raises like ``snapshot``."""
         return {array: ArrayElement(element, delimiter) for array, element, delimiter in await self.rows(_ARRAY_QUERY)}
 
-    async def add_provider(self, provider: Provider) -> None:
-        """Registers a provider. Registering exactly the same one again does nothing.
+    async def provider_entries(self) -> tuple[ProviderEntry, ...]:
+        """The registered providers that are sound, with what the management API tells of them. Raises like
+        ``snapshot``."""
+        by_name = {one.name: one for one in await self.list_providers()}
+        rows = await self.rows(
+            "SELECT name, id::text, label, extract(epoch FROM created_at)::float8, "
+            "extract(epoch FROM updated_at)::float8 FROM rowgate.provider ORDER BY created_at, name"
+        )
+        return tuple(
+            ProviderEntry(entry_id, label, created_at, updated_at, by_name[name])
+            for name, entry_id, label, created_at, updated_at in rows
+            if name in by_name
+        )
+
+    async def add_provider(self, provider: Provider, *, label: str = "") -> None:
+        """Registers a provider; ``label`` is a name for people. Registering exactly the same one again does nothing.
 
         Raises ProviderConflict where another one has its name or its issuer, else like ``snapshot``.
         """
@@ -158,16 +186,16 @@ class Registry:
             field.name: list(value) if isinstance(value := getattr(provider, field.name), tuple) else value
             for field in fields(provider)
         }
-        values["rules"] = Jsonb(written_rules(provider.claim_rules))
+        values |= {"rules": Jsonb(written_rules(provider.claim_rules)), "label": label}
 
-        async def write(connection: psycopg.AsyncConnection[Any]) -> bool:
+        async def write(connection: Connection) -> bool:
             # Two issuers of one row are unique only while nobody else adds one.
             async with connection.transaction():
                 await connection.execute("LOCK TABLE rowgate.provider IN SHARE ROW EXCLUSIVE MODE")
                 cursor = await connection.execute(_ADD_PROVIDER, values)
                 return cursor.rowcount == 1
 
-        if await self._write(write):
+        if await self._control.write(write):
             return
         for known in await self.list_providers():
             if known == provider:
@@ -184,15 +212,81 @@ class Registry:
     async def remove_provider(self, name: str) -> None:
         """Removes a provider; its tokens are refused from then on. Raises ProviderUnknown, else like ``snapshot``."""
 
-        async def write(connection: psycopg.AsyncConnection[Any]) -> bool:
+        async def write(connection: Connection) -> bool:
             cursor = await connection.execute("DELETE FROM rowgate.provider WHERE name = %s", [name])
             return cursor.rowcount == 1
 
-        if not await self._write(write):
+        if not await self._control.write(write):
             raise ProviderUnknown("No provider has this name.", detail=f"got {name!r}")
+
+    # --- who may call ----------------------------------------------------------------------------------------
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        """Registers a webhook. Raises SettingInvalid, ProviderUnknown or WebhookConflict, else like ``snapshot``."""
+        check_secret(webhook.kind, webhook.secret)
+        if webhook.provider not in [one.name for one in await self.list_providers()]:
+            raise ProviderUnknown("No provider has this name.", detail=f"got {webhook.provider!r}")
+        if not await self._control.write(lambda connection: access.add_webhook(connection, webhook)):
+            raise WebhookConflict("A webhook with this name is registered already.", detail=f"got {webhook.name!r}")
+
+    async def remove_webhook(self, name: str) -> None:
+        """Removes a webhook; calls of it are refused from then on. Raises WebhookUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: access.remove_webhook(connection, name)):
+            raise WebhookUnknown("No webhook has this name.", detail=f"got {name!r}")
+
+    async def add_admin_token(self, name: str, digest: bytes, expires_at: float | None = None) -> None:
+        """Lets whoever has the token with this SHA-256 use the management API, until ``expires_at`` (Unix seconds).
+
+        Raises SettingInvalid or AdminTokenConflict, else like ``snapshot``.
+        """
+        access.check_name(name)
+        if not await self._control.write(
+            lambda connection: access.add_admin_token(connection, name, digest, expires_at)
+        ):
+            raise AdminTokenConflict("An admin token with this name exists already.", detail=f"got {name!r}")
+
+    async def remove_admin_token(self, name: str) -> None:
+        """Takes an admin token back. Raises AdminTokenUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: access.remove_admin_token(connection, name)):
+            raise AdminTokenUnknown("No admin token has this name.", detail=f"got {name!r}")
+
+    # --- revocations ------------------------------------------------------------------------------------------
+
+    async def revoke(
+        self, rows: Sequence[Revocation], *, message: ReceivedMessage | None = None
+    ) -> list[Revocation] | None:
+        """Revokes, all or nothing; gives the rows as they are in the registry. Revoking again what is revoked keeps
+        the wider bounds.
+
+        With ``message`` it happens once for each message; None where that message came before. Raises
+        RevocationLimit, else like ``snapshot``.
+        """
+        return await self._control.write(lambda connection: revocations.add(connection, rows, message))
+
+    async def revocations(self, *, after: int = 0, limit: int = 1000) -> list[Revocation]:
+        """Revocations in force, by id, from the first one after ``after``. Raises like ``snapshot``."""
+        return await self._control.read(lambda connection: revocations.page_of(connection, after, limit))
+
+    async def revocation_changes(self) -> RevocationChanges:
+        """All revocations, to begin with. Raises like ``snapshot``."""
+        reader = RevocationReader()
+        return await self._control.read_in_parts(lambda connection: reader.read(self._control, connection))
+
+    async def remove_revocation(self, revocation_id: int) -> None:
+        """Takes a revocation back. Raises RevocationUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: revocations.remove(connection, revocation_id)):
+            raise RevocationUnknown("No revocation in force has this id.", detail=f"got {revocation_id}")
+
+    async def prune_revocations(self) -> int:
+        """Deletes what has expired; gives the number of revocations. Raises like ``snapshot``."""
+        return await self._control.write(revocations.prune)
+
+    # --- following --------------------------------------------------------------------------------------------
 
     async def watch(self) -> AsyncIterator[RegistrySnapshot]:
         """The registry now, after every change and every ``keepalive`` seconds, for as long as it is iterated over.
+
+        Revocations come as changes: all of them with the first snapshot of each connection, then what is new.
 
         It has a connection of its own. When that breaks it is made again, with growing pauses, and what came of the
         registry meanwhile is read. Never raises because of the database: while it cannot be read, nothing comes.
@@ -202,13 +296,14 @@ class Registry:
         try:
             while True:
                 try:
-                    async with self._listener() as connection:
-                        snapshot = await self._within(connection, self._read_snapshot(connection))
+                    async with self._control.listener(CHANNEL) as connection:
+                        reader = RevocationReader()
+                        snapshot = await self._read_all(connection, reader)
                         pause, self._listening = FIRST_BACKOFF, True
                         yield snapshot
                         while True:
                             await self._wait_for_change(connection)
-                            yield await self._within(connection, self._read_snapshot(connection))
+                            yield await self._read_all(connection, reader)
                 except (RowgateError, psycopg.Error) as problem:
                     _log.warning("the registry cannot be followed, trying again: %s", problem)
                 self._listening = False
@@ -217,114 +312,18 @@ class Registry:
         finally:
             self._listening = None
 
-    @asynccontextmanager
-    async def _listener(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        connection = await self._open()
-        try:
-            # Before the first reading, so that no change falls between the two.
-            await self._within(connection, connection.execute(f"LISTEN {CHANNEL}"))
-            yield connection
-        finally:
-            _cut(connection)
-            await connection.close()
-
-    async def _wait_for_change(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _wait_for_change(self, connection: Connection) -> None:
         """Waits for a notification, at most ``keepalive`` seconds: reading again then shows that the connection lives,
         and follows the database's clock."""
         async for _ in connection.notifies(timeout=self._keepalive, stop_after=1):
             return
 
-    async def _open(self) -> psycopg.AsyncConnection[Any]:
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-        except (psycopg.Error, TimeoutError) as problem:
-            raise ConnectFailed(
-                "The registry's database cannot be reached.", detail=str(problem) or "no answer in time"
-            ) from problem
+    async def _read_all(self, connection: Connection, reader: RevocationReader) -> RegistrySnapshot:
+        snapshot = await self._control.within(connection, self._read_snapshot(connection))
+        return replace(snapshot, revocations=await reader.read(self._control, connection))
 
-    async def _read(self, work: Callable[[psycopg.AsyncConnection[Any]], Coroutine[Any, Any, _Result]]) -> _Result:
-        """Runs a reading; once more on a new connection where the old one turns out to be broken."""
-        async with self._turn:
-            connection = self._connection
-            if connection is not None and not connection.closed:
-                try:
-                    return await self._translated(connection, work(connection))
-                except ConnectionLost:
-                    pass
-            self._connection = connection = await self._open()
-            return await self._translated(connection, work(connection))
-
-    async def _write(self, work: Callable[[psycopg.AsyncConnection[Any]], Coroutine[Any, Any, _Result]]) -> _Result:
-        """Runs a change, never twice: whether a connection that breaks under it committed it is unknown."""
-        # A connection that broke before is found out by a reading, which may be repeated.
-        await self.rows("SELECT 1")
-        async with self._turn:
-            connection = self._connection
-            if connection is None or connection.closed:
-                connection = self._connection = await self._open()
-            return await self._translated(connection, work(connection))
-
-    async def _translated(
-        self, connection: psycopg.AsyncConnection[Any], work: Coroutine[Any, Any, _Result]
-    ) -> _Result:
-        try:
-            return await self._within(connection, work)
-        except psycopg.OperationalError as problem:
-            raise ConnectionLost("The connection to the registry broke.", detail=str(problem)) from problem
-
-    async def _within(self, connection: psycopg.AsyncConnection[Any], work: Awaitable[_Result]) -> _Result:
-        """Runs work on the connection; after ``deadline`` seconds the socket is shut down, which ends it.
-
-        Cancelling would not do: psycopg then waits for the server, which may be what does not answer.
-        """
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({task}, timeout=self._deadline)
-        except asyncio.CancelledError:
-            _cut(connection)
-            await asyncio.gather(task, return_exceptions=True)
-            raise
-        if not task.done():
-            _cut(connection)
-        try:
-            return await task
-        except (
-            postgres_errors.UndefinedTable,
-            postgres_errors.UndefinedColumn,
-            postgres_errors.InvalidSchemaName,
-            postgres_errors.InsufficientPrivilege,
-        ) as problem:
-            raise SetupIncomplete(
-                "The database's registry is not there, or this role may not read it.",
-                detail=problem.diag.message_primary,
-            ) from problem
-
-    async def _read_snapshot(self, connection: psycopg.AsyncConnection[Any]) -> RegistrySnapshot:
+    async def _read_snapshot(self, connection: Connection) -> RegistrySnapshot:
         asked_at = self._clock()
         cursor = await connection.cursor(row_factory=dict_row).execute(SNAPSHOT_QUERY)
         row = cast(dict[str, Any], await cursor.fetchone())
         return read_snapshot(row, asked_at, self._clock())
-
-
-def _with_pinned_search_path(conninfo: str) -> str:
-    """What is written here without a schema is pg_catalog's, whatever others put into schema public."""
-    try:
-        own = conninfo_to_dict(conninfo).get("options") or ""
-    except psycopg.ProgrammingError as problem:
-        raise SettingInvalid(
-            "The registry's connection string is not one.",
-            hint="Write it as postgresql://role:password@host:5432/database.",
-        ) from problem
-    return make_conninfo(conninfo, options=f"{own} -c search_path=pg_catalog".strip())
-
-
-def _cut(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Shuts the connection's socket down in both directions: whatever waits on it sees its end."""
-    if connection.closed:
-        return
-    with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return

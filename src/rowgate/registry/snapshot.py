@@ -14,8 +14,10 @@ from typing import Any, Final
 from rowgate.errors import SettingInvalid, SetupIncomplete
 from rowgate.identity.claim_rules import read_rules
 from rowgate.identity.provider import Provider
+from rowgate.identity.revocation import NO_CHANGES, RevocationChanges
+from rowgate.identity.webhooks import Webhook
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +46,20 @@ SELECT
             'key_id', key_id, 'secret', pg_catalog.encode(secret, 'hex'), 'active', active
         ) ORDER BY slot)
         FROM auth.session_key
-    ) AS session_keys
+    ) AS session_keys,
+    (
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+            'name', name, 'provider', provider, 'kind', kind, 'secret', secret
+        ) ORDER BY name)
+        FROM rowgate.webhook
+    ) AS webhooks,
+    (
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+            'name', name, 'digest', pg_catalog.encode(digest, 'hex'),
+            'created_at', extract(epoch FROM created_at), 'expires_at', extract(epoch FROM expires_at)
+        ) ORDER BY name)
+        FROM rowgate.admin_token
+    ) AS admin_tokens
 """
 """One row. The connection's search_path must be pg_catalog."""
 
@@ -68,11 +83,23 @@ class SessionKey:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminToken:
+    """A token for the management API, as far as it is kept: the SHA-256 of it. Times are Unix seconds; without
+    ``expires_at`` it is good until it is removed."""
+
+    name: str
+    digest: bytes = field(repr=False)
+    created_at: float
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrySnapshot:
     """Everything that the gateway needs to know about one database.
 
     ``server_version`` is as in ``server_version_num`` (180004). ``clock_offset`` is how many seconds the database's
-    clock is ahead of this machine's, because session tokens expire by the database's clock.
+    clock is ahead of this machine's, because session tokens expire by the database's clock. ``revocations`` is what
+    changed since the snapshot before, for who follows the registry.
     """
 
     providers: tuple[Provider, ...]
@@ -81,6 +108,9 @@ class RegistrySnapshot:
     database: str
     server_version: int
     clock_offset: float
+    webhooks: tuple[Webhook, ...] = ()
+    admin_tokens: tuple[AdminToken, ...] = ()
+    revocations: RevocationChanges = NO_CHANGES
 
 
 def read_snapshot(row: Mapping[str, Any], asked_at: float, answered_at: float) -> RegistrySnapshot:
@@ -105,6 +135,10 @@ def read_snapshot(row: Mapping[str, Any], asked_at: float, answered_at: float) -
         server_version=row["server_version"],
         # The answer was written half-way between question and answer, as nearly as can be told.
         clock_offset=row["clock"] - (asked_at + answered_at) / 2,
+        webhooks=tuple(Webhook(**one) for one in row["webhooks"] or ()),
+        admin_tokens=tuple(
+            AdminToken(**{**one, "digest": bytes.fromhex(one["digest"])}) for one in row["admin_tokens"] or ()
+        ),
     )
 
 

@@ -13,23 +13,41 @@ from typing import Final
 from rowgate.errors import SettingInvalid
 
 EXTENSION_NAME: Final = "pg_session_jwt"
-EXTENSION_VERSION: Final = "rowgate_1"
+EXTENSION_VERSION: Final = "rowgate_2"
 """Told apart from the compiled original's versions, which are numbers."""
+
+_FIRST_VERSION: Final = "rowgate_1"
 
 _FOLDER: Final = Path(__file__).parent / "sql"
 
 
 def files() -> tuple[Path, ...]:
-    """The control file and the script that CREATE EXTENSION reads (PostgreSQL 18, section 36.17)."""
-    return (_FOLDER / f"{EXTENSION_NAME}.control", _FOLDER / f"{EXTENSION_NAME}--{EXTENSION_VERSION}.sql")
+    """The control file and the scripts that CREATE EXTENSION and ALTER EXTENSION read (PostgreSQL 18, section 36.17).
+
+    The first version's script and, one after the other, those from version to version.
+    """
+    return (
+        _FOLDER / f"{EXTENSION_NAME}.control",
+        _FOLDER / f"{EXTENSION_NAME}--{_FIRST_VERSION}.sql",
+        _FOLDER / f"{EXTENSION_NAME}--{_FIRST_VERSION}--{EXTENSION_VERSION}.sql",
+    )
 
 
 def script() -> str:
-    """The extension's script as ordinary SQL, for servers whose extension folder cannot be written.
+    """The extension's scripts as ordinary SQL, for servers whose extension folder cannot be written.
 
-    The first line, which keeps psql from running the script by mistake, is left out. Must run in a transaction.
+    The first line of each, which keeps psql from running it by mistake, is left out. Must run in a transaction.
     """
-    lines = files()[1].read_text("utf-8").splitlines(keepends=True)
+    return "\n".join(_plain(file) for file in files()[1:])
+
+
+def upgrade_script() -> str:
+    """The same from the first version on, to be run as the owner of what is there."""
+    return _plain(files()[2])
+
+
+def _plain(file: Path) -> str:
+    lines = file.read_text("utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("\\"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rowgate.rls import extension
 from rowgate.rls.actions import Action, CannotProceed, Database, identifier, identifiers
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 # to_regclass() and its like raise an error for names in schemas that the connected role may not use.
@@ -37,14 +37,18 @@ WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ORDER BY 3, 1, 2
 """
 
+_CHANGED_TABLES = (
+    "rowgate.provider",
+    "rowgate.revocation",
+    "rowgate.received_message",
+    "rowgate.webhook",
+    "rowgate.admin_token",
+)
+_READ_TABLES = ("rowgate.exposed_role", "rowgate.schema_version", "rowgate.revocation_change", "auth.session_key")
+
 _CONTROL_PRIVILEGES = (
-    ("rowgate.provider", "SELECT"),
-    ("rowgate.provider", "INSERT"),
-    ("rowgate.provider", "UPDATE"),
-    ("rowgate.provider", "DELETE"),
-    ("rowgate.exposed_role", "SELECT"),
-    ("rowgate.schema_version", "SELECT"),
-    ("auth.session_key", "SELECT"),
+    *((table, privilege) for table in _CHANGED_TABLES for privilege in TABLE_PRIVILEGES),
+    *((table, "SELECT") for table in _READ_TABLES),
 )
 
 
@@ -55,17 +59,16 @@ def extension_action(database: Database) -> Action:
         extension.EXTENSION_VERSION,
         extension.EXTENSION_NAME,
     )
-    create = f"CREATE EXTENSION {extension.EXTENSION_NAME} VERSION '{extension.EXTENSION_VERSION}';\n"
+    function = "SELECT FROM pg_catalog.pg_proc WHERE proname = %s AND pronamespace = (" + _SCHEMA + ")"
+    installed = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %s"
+    is_there = bool(database.rows(function, "rotate_session_key", "auth"))
 
     def missing(_: bool) -> str | None:
-        ours = (
-            "SELECT FROM pg_catalog.pg_proc WHERE proname = 'rotate_session_key' AND pronamespace = (" + _SCHEMA + ")"
-        )
-        if database.rows(ours, "auth"):
-            return None
-        version = database.one(
-            "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %s", extension.EXTENSION_NAME
-        )
+        version = database.one(installed, extension.EXTENSION_NAME)
+        if database.rows(function, "rotate_session_key", "auth"):
+            if database.rows(function, "has_permission", "auth"):
+                return None
+            return f"expected version {extension.EXTENSION_VERSION}, got an earlier one"
         if version is not None:
             raise CannotProceed(f"another pg_session_jwt (version {version}) is installed in this database")
         if database.rows(_SCHEMA, "auth"):
@@ -76,9 +79,19 @@ def extension_action(database: Database) -> Action:
         title="Extension pg_session_jwt" + ("" if available else " (as ordinary SQL)"),
         why="auth.user_id() and auth.session() for policies; the session key, which only their owner can read.",
         runner=f"a role with CREATE on the database {database.name} that may SET ROLE rowgate_owner",
-        sql=create if available else extension.script(),
+        sql=_extension_sql(bool(available), is_there, bool(database.one(installed, extension.EXTENSION_NAME))),
         missing=missing,
     )
+
+
+def _extension_sql(is_available: bool, is_there: bool, is_extension: bool) -> str:
+    """Makes it or brings it up to date, in the way in which it is or can be there."""
+    name, version = extension.EXTENSION_NAME, extension.EXTENSION_VERSION
+    if is_there and is_extension:
+        return f"ALTER EXTENSION {name} UPDATE TO '{version}';\n"
+    if is_there:
+        return f"SET LOCAL ROLE rowgate_owner;\n{extension.upgrade_script()}\nRESET ROLE;\n"
+    return f"CREATE EXTENSION {name} VERSION '{version}';\n" if is_available else extension.script()
 
 
 def registry_action(database: Database) -> Action:
@@ -94,7 +107,7 @@ def registry_action(database: Database) -> Action:
 
     return Action(
         title="Schema rowgate",
-        why="Providers and the login roles' passwords, readable by the control role alone.",
+        why="Providers, revocations, and the login roles' passwords, readable by the control role alone.",
         runner=f"a role with CREATE on the database {database.name} that may SET ROLE rowgate_owner",
         sql="CREATE SCHEMA IF NOT EXISTS rowgate AUTHORIZATION rowgate_owner;\nSET LOCAL ROLE rowgate_owner;\n\n"
         + extension.registry_script()
@@ -126,7 +139,7 @@ def key_action(database: Database) -> Action:
 
 
 def control_grants_action(database: Database) -> Action:
-    """What the control role may do: change providers, read logins and the key, nothing else."""
+    """What the control role may do: change what is configured, read logins and the key, nothing else."""
     checks = " AND ".join(
         f"pg_catalog.has_table_privilege('rowgate_control', '{table}', '{privilege}')"
         for table, privilege in _CONTROL_PRIVILEGES
@@ -143,13 +156,14 @@ def control_grants_action(database: Database) -> Action:
 
     return Action(
         title="Privileges of rowgate_control",
-        why="It may change providers and read logins and the session key, nothing else.",
+        why="It may change providers, revocations, webhooks and admin tokens, and read logins and the session key, "
+        "nothing else.",
         runner="a role that may SET ROLE rowgate_owner",
-        sql="""
+        sql=f"""
 SET LOCAL ROLE rowgate_owner;
 GRANT USAGE ON SCHEMA rowgate, auth TO rowgate_control;
-GRANT SELECT, INSERT, UPDATE, DELETE ON rowgate.provider TO rowgate_control;
-GRANT SELECT ON rowgate.exposed_role, rowgate.schema_version, auth.session_key TO rowgate_control;
+GRANT {", ".join(TABLE_PRIVILEGES)} ON {", ".join(_CHANGED_TABLES)} TO rowgate_control;
+GRANT SELECT ON {", ".join(_READ_TABLES)} TO rowgate_control;
 RESET ROLE;
 """,
         missing=missing,

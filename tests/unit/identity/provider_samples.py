@@ -43,6 +43,7 @@ def hosted(kind: str, issuer: str, keys: str, **more: Any) -> Sample:
 STACK = "https://api.stack-auth.com/api/v1/projects"
 B2C = "https://acme.b2clogin.com/acme.onmicrosoft.com/B2C_1_in"
 WORKOS = "https://api.workos.com"
+EKS = "https://oidc.eks.eu-west-1.amazonaws.com/id/A1B2C3"
 GITHUB = "https://token.actions.githubusercontent.com"
 FIREBASE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
 MICROSOFT = "https://login.microsoftonline.com"
@@ -54,7 +55,7 @@ SAMPLES = (
         claims={"azp": "https://app.example", "sid": "sess_1", "v": 2, "fea": "o:notes,u:beta,o:teams",
                 "o": {"id": "org_1", "slg": "acme", "rol": "admin", "per": "read,manage", "fpm": "3,2"}},
         given={"authorized_parties": ("https://app.example",)},
-        membership=Membership(organization="org_1", role="admin",
+        membership=Membership(organization="org_1", role="org:admin",
                               permissions=("org:notes:read", "org:notes:manage", "org:teams:manage")),
         refused=(({"sts": "pending"}, "token_claim_invalid"), ({"azp": "https://evil.example"}, "token_party_refused")),
     ),
@@ -240,8 +241,36 @@ SAMPLES = (
     ),
     hosted(
         "github-actions", GITHUB, f"{GITHUB}/.well-known/jwks",
-        claims={"aud": "rowgate", "repository": "acme/app"}, given={"audiences": ("rowgate",), "project": "acme/app"},
+        claims={"aud": "rowgate", "sub": "repo:acme/app:ref:refs/heads/main", "repository": "acme/app", "repository_owner": "acme"},
+        user="repo:acme/app:ref:refs/heads/main", given={"audiences": ("rowgate",), "project": "acme/app"},
+        membership=Membership(organization="acme"),
         refused=(NO_AUDIENCE, ({"repository": "evil/app"}, "token_claim_invalid"), ({"repository": ...}, "token_claim_invalid")),
+    ),
+    hosted(
+        "vercel", "https://oidc.vercel.com/acme", "https://oidc.vercel.com/acme/.well-known/jwks",
+        claims={"aud": "https://vercel.com/acme", "sub": "owner:acme:project:web:environment:production", "owner": "acme",
+                "owner_id": "team_1", "project": "web", "project_id": "prj_1", "environment": "production"},
+        user="owner:acme:project:web:environment:production", given={"project": "web"}, membership=Membership(organization="acme"),
+        refused=(NO_AUDIENCE, ({"aud": "https://vercel.com/evil"}, "token_audience_refused"), ({"project": "other"}, "token_claim_invalid"),
+                 ({"project": ...}, "token_claim_invalid"), ({"iss": "https://oidc.vercel.com/evil"}, "token_issuer_unknown"),
+                 ({"iss": "https://oidc.vercel.com"}, "token_issuer_unknown")),
+    ),
+    *(
+        Sample(
+            kind, (keys, *more), keys,
+            {"iss": issuer, "aud": ["rowgate"], "sub": "system:serviceaccount:shop:worker",
+             "kubernetes.io": {"namespace": "shop", "pod": {"name": "worker-1", "uid": GUID},
+                               "serviceaccount": {"name": "worker", "uid": GUID}, "warnafter": 1800000000}},
+            user="system:serviceaccount:shop:worker", membership=Membership(organization="shop"),
+            given={"audiences": ("rowgate",), "tenants": ("shop", "jobs")},
+            refused=(NO_AUDIENCE, ({"aud": [issuer]}, "token_audience_refused"), ({"kubernetes.io": ...}, "token_claim_invalid"),
+                     ({"kubernetes.io": {"namespace": "kube-system"}}, "token_claim_invalid"),
+                     ({"iss": "kubernetes/serviceaccount"}, "token_issuer_unknown")),
+        )
+        for kind, issuer, keys, more in (
+            ("kubernetes", "https://k8s.example:6443", "https://k8s.example:6443/openid/v1/jwks", ()),
+            ("eks", EKS, f"{EKS}/keys", (EKS, f"{EKS}/.well-known/openid-configuration")),
+        )
     ),
     *(
         Sample(

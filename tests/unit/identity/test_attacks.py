@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from joserfc import jwt
+from joserfc import jwe, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from rowgate.errors import (
@@ -208,3 +208,35 @@ async def test_trap_any_typ() -> None:
 async def test_trap_text_that_postgres_cannot_hold(text: str) -> None:
     payload = as_json(claims(sub="SUB")).replace(b"SUB", text.encode())
     assert await refusal(sign(payload=payload)) is TokenMalformed
+
+
+async def test_an_encrypted_token() -> None:
+    """RFC 7519 appendix A.1: five parts. That it is encrypted to somebody says nothing about who wrote it."""
+    key = key_for("RS256")
+    assert isinstance(key, RSAKey)
+    header = {"alg": "RSA-OAEP-256", "enc": "A128GCM", "kid": "RS256"}
+    token = jwe.encrypt_compact(header, as_json(claims()), key, algorithms=["RSA-OAEP-256", "A128GCM"])
+    assert token.count(".") == 4
+    assert await refusal(token) is TokenMalformed
+
+
+async def test_nested_tokens() -> None:
+    """RFC 7519 appendix A.2, and a signed token in a signed one: the outer signature does not vouch for the inner."""
+    key = key_for("RS256")
+    assert isinstance(key, RSAKey)
+    header = {"alg": "RSA-OAEP-256", "enc": "A128GCM", "cty": "JWT", "kid": "RS256"}
+    inner = sign().encode()
+    encrypted = jwe.encrypt_compact(header, inner, key, algorithms=["RSA-OAEP-256", "A128GCM"])
+    assert await refusal(encrypted) is TokenMalformed
+    assert await refusal(sign(header={"alg": "RS256", "kid": "RS256", "cty": "JWT"}, payload=inner)) is TokenMalformed
+
+
+@pytest.mark.parametrize("member", ["sub", "exp", "aud", "iss"])
+async def test_members_twice(member: str) -> None:
+    doubled = as_json(claims()).rstrip(b"}") + f', "{member}": "x"}}'.encode()
+    doubled = doubled if b'"aud"' not in doubled or member != "aud" else doubled.replace(b"{", b'{"aud": "y", ', 1)
+    assert await refusal(sign(payload=doubled)) is TokenMalformed
+
+
+async def test_a_token_that_is_too_long() -> None:
+    assert await refusal(sign(payload=claims(filler="x" * 20_000))) is TokenMalformed

@@ -10,9 +10,9 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from rowgate.errors import KeySetUnavailable
+from rowgate.errors import KeySetUnavailable, SettingInvalid
 from rowgate.identity import fetcher as fetching
-from rowgate.identity.addresses import is_loopback, why_unfetchable
+from rowgate.identity.addresses import is_loopback, read_network, why_unfetchable, why_unreachable
 from rowgate.identity.fetcher import LARGEST_DOCUMENT, HttpFetcher
 
 URL = "https://issuer.example/jwks"
@@ -269,3 +269,127 @@ def test_certificates_are_checked() -> None:
     context = fetching._certificate_roots()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+# --- the address guard ----------------------------------------------------------------------------------------
+
+PRIVATE = [
+    "10.0.0.1", "172.16.5.4", "192.168.1.1", "100.64.0.1", "0.1.2.3", "192.0.0.8", "198.18.0.1", "240.0.0.1",
+    "fc00::1", "fd12:3456::1", "fec0::1", "2001:db8::1",
+]  # fmt: skip
+NEVER = [
+    "169.254.169.254", "169.254.1.1", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fe80::1",
+    "fe80::1%eth0", "0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1", "x", "", "1.2.3.4.5",
+]  # fmt: skip
+TUNNELLED = ["::ffff:{}", "64:ff9b::{}", "64:ff9b:1::{}", "::{}"]
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"])
+def test_public_addresses(address: str) -> None:
+    assert why_unreachable(address, allow_loopback=False) is None
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_want_to_be_named(address: str) -> None:
+    assert why_unreachable(address, allow_loopback=True)
+    everything = [read_network("0.0.0.0/0"), read_network("::/0")]
+    networks = [network for network in everything if network is not None]
+    assert why_unreachable(address, allow_loopback=False, networks=networks) is None
+
+
+@pytest.mark.parametrize("address", NEVER)
+def test_addresses_that_are_never_asked(address: str) -> None:
+    everything = [network for text in ("0.0.0.0/0", "::/0") if (network := read_network(text)) is not None]
+    assert why_unreachable(address, allow_loopback=True, networks=everything)
+
+
+@pytest.mark.parametrize("form", TUNNELLED)
+def test_ipv4_addresses_in_ipv6_clothes(form: str) -> None:
+    for address in ("10.0.0.1", "169.254.169.254", "127.0.0.1", "192.168.0.1"):
+        assert why_unreachable(form.format(address), allow_loopback=False), address
+
+
+def test_tunnels() -> None:
+    assert why_unreachable("2002:a9fe:a9fe::1", allow_loopback=False)  # 6to4 to 169.254.169.254
+    assert why_unreachable("2002:0a00:0001::1", allow_loopback=False)  # 6to4 to 10.0.0.1
+    assert why_unreachable("2001:0:4136:e378:8000:63bf:f5ff:fffe", allow_loopback=False)  # Teredo to 10.0.0.1
+
+
+def test_loopback_is_for_development() -> None:
+    for address in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"):
+        assert why_unreachable(address, allow_loopback=True) is None
+        assert why_unreachable(address, allow_loopback=False)
+
+
+@pytest.mark.parametrize("text", ["", "x", "10.0.0.0/33", "10.0.0.1/8", "1.2.3"])
+def test_networks_that_are_none(text: str) -> None:
+    with pytest.raises(SettingInvalid):
+        HttpFetcher(networks=(text,))
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Names and their addresses, in place of the system's."""
+    names: dict[str, list[str]] = {}
+
+    async def getaddrinfo(self: Any, host: str, port: int, **options: Any) -> list[Any]:
+        if host not in names:
+            raise socket.gaierror(-2, "unknown")
+        return [(0, 0, 0, "", (address, port)) for address in names[host]]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return names
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:169.254.169.254", "fd00:ec2::254", "fe80::1"]
+)
+@pytest.mark.parametrize("insecure", [True, False])
+async def test_a_name_cannot_lead_inside(resolver: dict[str, list[str]], address: str, insecure: bool) -> None:
+    resolver["rebound.example"] = [address]
+    async with HttpFetcher(allow_insecure_loopback=insecure) as tried:
+        with pytest.raises(KeySetUnavailable, match="may not be connected") as caught:
+            await tried.fetch("https://rebound.example/jwks")
+    assert caught.value.http_status is None
+
+
+async def test_only_the_addresses_that_were_judged_are_connected_to(resolver: dict[str, list[str]]) -> None:
+    """A second look at the name could give another answer, so there is none."""
+    asked: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with serving(handler) as port:
+        resolver["localhost"] = ["169.254.169.254", "127.0.0.1"]
+        async with HttpFetcher(allow_insecure_loopback=True) as tried:
+            assert (await tried.fetch(f"http://localhost:{port}/jwks?a=1")).body == b"{}"
+    assert asked[0].startswith(b"GET /jwks?a=1 HTTP/1.1")
+    assert f"host: localhost:{port}".encode() in asked[0].lower()
+
+
+async def test_the_next_address_is_tried_where_nothing_listens(resolver: dict[str, list[str]]) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with serving(handler) as port:
+        resolver["localhost"] = ["127.0.0.9", "127.0.0.1"]
+        async with HttpFetcher(allow_insecure_loopback=True) as tried:
+            assert (await tried.fetch(f"http://localhost:{port}/")).body == b"{}"
+
+
+async def test_a_name_that_nobody_knows(resolver: dict[str, list[str]]) -> None:
+    assert "cannot be resolved" in await told("https://unknown.example/")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/", "https://169.254.169.254/", "https://[fd00:ec2::254]/", "https://127.0.0.1/"]
+)
+async def test_addresses_in_the_url_itself(url: str) -> None:
+    async with HttpFetcher() as tried:
+        with pytest.raises(KeySetUnavailable, match="may not be connected"):
+            await tried.fetch(url)

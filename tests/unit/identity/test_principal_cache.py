@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rowgate.errors import TokenIssuerUnknown, TokenKeyUnknown
 from rowgate.identity.principal import Principal
 from rowgate.identity.principal_cache import PrincipalCache
+from rowgate.identity.revocation import RevocationSet
 from rowgate.identity.verify import LONGEST_CACHED
 from tests.unit.identity.forge import (
     JWKS_URL,
@@ -31,7 +32,7 @@ def principal(subject: str = "a") -> Principal:
 
 
 def test_the_least_recently_used_leaves_first() -> None:
-    cache = PrincipalCache(2)
+    cache = PrincipalCache(2, RevocationSet(lambda: NOW))
     for name in ("a", "b"):
         cache.put(name, principal(name), now=0, until=10)
     assert cache.get("a", 1)
@@ -40,7 +41,7 @@ def test_the_least_recently_used_leaves_first() -> None:
 
 
 def test_an_entry_whose_time_is_over_is_gone() -> None:
-    cache = PrincipalCache(9)
+    cache = PrincipalCache(9, RevocationSet(lambda: NOW))
     cache.put("a", principal(), now=0, until=10)
     assert cache.get("a", 9.999)
     assert cache.get("a", 10) is None
@@ -48,7 +49,7 @@ def test_an_entry_whose_time_is_over_is_gone() -> None:
 
 
 def test_entries_nobody_asks_for_leave_when_others_come() -> None:
-    cache = PrincipalCache(9)
+    cache = PrincipalCache(9, RevocationSet(lambda: NOW))
     for name in ("a", "b", "c"):
         cache.put(name, principal(), now=0, until=10)
     cache.put("d", principal(), now=10, until=20)
@@ -56,7 +57,7 @@ def test_entries_nobody_asks_for_leave_when_others_come() -> None:
 
 
 def test_a_cache_of_size_zero_keeps_nothing() -> None:
-    cache = PrincipalCache(0)
+    cache = PrincipalCache(0, RevocationSet(lambda: NOW))
     cache.put("a", principal(), now=0, until=10)
     assert cache.get("a", 0) is None
 
@@ -66,7 +67,7 @@ KEYS = st.sampled_from("abcdef")
 
 @given(st.integers(0, 4), st.lists(st.tuples(KEYS, st.booleans(), st.integers(1, 5)), max_size=40))
 def test_it_never_grows_and_never_gives_what_is_over(size: int, steps: list[tuple[str, bool, int]]) -> None:
-    cache = PrincipalCache(size)
+    cache = PrincipalCache(size, RevocationSet(lambda: NOW))
     until: dict[str, int] = {}
     for now, (key, put, life) in enumerate(steps):
         if put:
@@ -79,7 +80,7 @@ def test_it_never_grows_and_never_gives_what_is_over(size: int, steps: list[tupl
 
 
 def test_no_token_stays_in_memory() -> None:
-    cache = PrincipalCache(9)
+    cache = PrincipalCache(9, RevocationSet(lambda: NOW))
     cache.put("header.payload.signature", principal(), now=0, until=10)
     assert "header.payload.signature" not in [item for item in gc.get_referents(cache) if isinstance(item, str)]
     assert all(isinstance(key, bytes) and len(key) == 32 for key in cache._entries)

@@ -16,10 +16,11 @@ from rowgate.identity.fetcher import HttpFetcher
 from rowgate.identity.key_cache import KeySetCache
 from rowgate.identity.recognition import recognise
 from rowgate.identity.verify import TokenVerifier
-from rowgate.issuer.app import LARGEST_BODY, create_app
+from rowgate.issuer.app import create_app
 from rowgate.issuer.files import write_file
 from rowgate.issuer.issuer import LocalIssuer
 from rowgate.issuer.keys import KEY_FILE
+from rowgate.issuer.requests import LARGEST_BODY
 from rowgate.issuer.templates import Template
 from tests.unit.identity.forge import NOW, Clock
 
@@ -36,7 +37,7 @@ class Bench:
         self.clock = Clock()
         if key is not None:
             write_file(folder / KEY_FILE, key)
-        self.issuer = LocalIssuer(folder, URL, clock=self.clock, random_bytes=bytes, **options)
+        self.issuer = LocalIssuer(folder, URL, clock=self.clock, **{"random_bytes": bytes, **options})
         self.transport = httpx.ASGITransport(create_app(self.issuer, origins=("https://dev.example",)))
         self.client = httpx.AsyncClient(transport=self.transport, base_url=URL)
         self.fetcher = HttpFetcher(allow_insecure_loopback=True, transport=self.transport)
@@ -72,8 +73,8 @@ async def test_a_token_from_the_issuer_passes_the_verifier(bench: Bench) -> None
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
     assert response.headers["cache-control"] == "no-store"
     assert await bench.verify(answer["token"]) == {
-        "iss": URL, "sub": "user_alice", "iat": NOW, "nbf": NOW, "exp": NOW + 3600, "jti": "00" * 10,
-        "sid": "sess_alice", "sts": "active", "v": 2,
+        "iss": URL, "sub": "user_alice", "iat": NOW, "nbf": NOW - 5, "exp": NOW + 3600, "jti": "00" * 10,
+        "fva": [0, -1], "sid": "sess_alice", "sts": "active", "v": 2,
     }  # fmt: skip
 
 
@@ -99,7 +100,7 @@ async def test_json_and_template(bench: Bench) -> None:
     assert answer["expires_in"] == 90
     claims = await bench.verify(answer["token"])
     assert claims == {
-        "iss": URL, "sub": "user_bob", "iat": NOW, "nbf": NOW, "exp": NOW + 90, "jti": "00" * 10,
+        "iss": URL, "sub": "user_bob", "iat": NOW, "nbf": NOW - 5, "exp": NOW + 90, "jti": "00" * 10,
         "email": "bob@example.com", "aud": "app",
     }  # fmt: skip
 
@@ -118,19 +119,41 @@ async def test_templates_over_http(bench: Bench) -> None:
 
 
 async def test_users_over_http(bench: Bench) -> None:
-    carol = {
-        "first_name": "Carol",
-        "email": "carol@example.com",
-        "organization": {"id": "org_1", "name": "O", "slug": "o"},
-    }
+    carol = {"first_name": "Carol", "email": "carol@example.com"}
     created = await bench.client.post("/users", json=carol)
     assert created.status_code == 201
-    assert created.json()["id"] == "user_carol"
+    assert (created.json()["id"], created.json()["created_at"]) == ("user_carol", NOW * 1000)
     await refused(await bench.client.post("/users", json=carol), 400, "issuer_input_invalid")
     users = (await bench.client.get("/users")).json()["users"]
     assert [user["id"] for user in users] == ["user_alice", "user_bob", "user_carol"]
-    token = (await bench.client.post("/token", data={"user": "carol"})).json()["token"]
-    assert (await bench.verify(token))["o"] == {"id": "org_1", "slg": "o", "rol": "member"}
+
+
+async def test_organizations_over_http(bench: Bench) -> None:
+    role = {"key": "org:admin", "permissions": ["org:invoices:create", "org:invoices:read", "org:teams:read"]}
+    assert (await bench.client.post("/roles", json=role)).json() == role
+    assert (await bench.client.get("/roles")).json() == {"roles": [role]}
+    acme = {"name": "Acme", "members": [{"user": "alice", "role": "org:admin"}, {"user": "bob"}]}
+    created = await bench.client.post("/organizations", json=acme)
+    assert (created.status_code, created.json()["slug"]) == (201, "acme")
+    listed = (await bench.client.get("/organizations")).json()
+    assert [one["role"] for one in listed["memberships"]] == ["org:admin", "org:member"]
+    tokens = [(await bench.client.post("/token", data={"user": user})).json()["token"] for user in ("alice", "bob")]
+    alice, bob = [await bench.verify(token) for token in tokens]
+    assert alice["o"] == {
+        "id": created.json()["id"], "slg": "acme", "rol": "admin", "per": "create,read", "fpm": "3,2",
+    }  # fmt: skip
+    assert alice["fea"] == "o:invoices,o:teams"
+    assert bob["o"] == {"id": created.json()["id"], "slg": "acme", "rol": "member"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [({}, 400), ({"name": 1}, 400), ({"name": "A", "members": {}}, 400), ({"name": "A", "members": [1]}, 400),
+     ({"name": "A", "members": [{"user": "nobody"}]}, 404), ({"name": "A", "x": 1}, 400),
+     ({"name": "A", "slug": "A B"}, 400), ({"name": "A", "members": [{"user": "alice", "role": 1}]}, 400)],
+)  # fmt: skip
+async def test_organizations_that_cannot_be(bench: Bench, sent: dict[str, Any], status: int) -> None:
+    assert (await bench.client.post("/organizations", json=sent)).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -181,10 +204,16 @@ async def test_a_body_has_a_limit(bench: Bench) -> None:
 
 async def test_forms_change_nothing(bench: Bench) -> None:
     """A form of another site can be sent without asking; JSON cannot."""
-    for path in ("/users", "/templates"):
+    for path in ("/users", "/templates", "/organizations", "/roles"):
         for kind in (FORM, "text/plain"):
             response = await bench.client.post(path, content=b'{"name":"a"}', headers={"content-type": kind})
             await refused(response, 400, "malformed_body")
+
+
+async def test_people_are_told_on_a_page(bench: Bench) -> None:
+    response = await bench.client.get("/nothing", headers={"accept": "text/html,*/*"})
+    assert (response.status_code, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "serves no such page" in response.text
 
 
 async def test_other_paths_and_methods(bench: Bench) -> None:
@@ -234,6 +263,17 @@ async def test_pages_of_the_developer_get_tokens(bench: Bench, origin: str) -> N
         ("GET", "/templates"),
         ("POST", "/templates"),
         ("DELETE", "/templates/a"),
+        ("POST", "/organizations"),
+        ("POST", "/roles"),
+        ("GET", "/"),
+        ("GET", "/authorize"),
+        ("POST", "/sign-in"),
+        ("POST", "/sign-out"),
+        ("POST", "/rotate-key"),
+        ("POST", "/session/token"),
+        ("GET", "/userinfo"),
+        ("POST", "/v1/users"),
+        ("POST", "/v1/sessions/a/tokens"),
     ],
 )
 async def test_pages_of_strangers_get_nothing(bench: Bench, origin: str, method: str, path: str) -> None:
@@ -265,18 +305,19 @@ async def test_everyone_may_be_let_in(tmp_path: Path) -> None:
 
 async def test_the_page(bench: Bench) -> None:
     bench.issuer.users.add(
-        type(bench.issuer.users.list()[0])(id="x", email="<b>@x", first_name="<script>alert(1)</script>")
+        type(bench.issuer.users.list()[0])(id="x", email="<u>@x", first_name="<script>alert(1)</script>")
     )
     bench.issuer.templates.put(Template(name="mine"))
     response = await bench.client.get("/")
     page = response.text
     assert "For development only" in page
+    assert "Nobody is signed in" in page
     assert "curl -d user=user_alice http://localhost:4445/token" in page
     assert f"{URL}/.well-known/jwks.json" in page
     assert "mine" in page
     assert "{{user.email}}" in page
     assert "<script" not in page
-    assert "<b>" not in page
+    assert "<u>" not in page
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
@@ -286,13 +327,19 @@ async def test_a_damaged_file_is_told_over_http(bench: Bench, tmp_path: Path) ->
 
 
 BODIES = st.binary() | st.dictionaries(
-    st.sampled_from(["user", "template", "lifetime", "name", "claims", "first_name", "email", "id"]),
+    st.sampled_from(
+        ["user", "template", "lifetime", "name", "claims", "first_name", "email", "id", "key", "members", "grant_type"]
+    ),
     st.none() | st.text() | st.integers() | st.lists(st.text()),
 ).map(lambda fields: json.dumps(fields).encode())
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
-@given(st.sampled_from(["/token", "/users", "/templates"]), st.sampled_from([FORM, "application/json"]), BODIES)
+@given(
+    st.sampled_from(["/token", "/users", "/templates", "/organizations", "/roles"]),
+    st.sampled_from([FORM, "application/json"]),
+    BODIES,
+)
 async def test_no_body_breaks_it(bench: Bench, path: str, kind: str, body: bytes) -> None:
     response = await bench.client.post(path, content=body, headers={"content-type": kind})
     assert response.status_code in {200, 201, 400, 404}

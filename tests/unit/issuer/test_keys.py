@@ -10,7 +10,8 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from rowgate.errors import DataFolderUnusable
 from rowgate.identity.keyset import parse_key_set
 from rowgate.issuer import files, keys
-from rowgate.issuer.keys import KEY_FILE, load_signing_key
+from rowgate.issuer.keys import KEY_FILE, PUBLISHED_FILE, KeyRing, load_signing_key
+from tests.unit.identity.forge import NOW, Clock
 
 
 def test_the_key_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -23,9 +24,10 @@ def test_the_key_is_made_once_and_kept(tmp_path: Path) -> None:
 
 def test_the_key_set_holds_the_public_half_alone(tmp_path: Path) -> None:
     made = load_signing_key(tmp_path)
-    (entry,) = json.loads(made.key_set())["keys"]
+    document = KeyRing(tmp_path, Clock()).key_set()
+    (entry,) = json.loads(document)["keys"]
     assert set(entry) == {"kty", "n", "e", "kid", "alg", "use"}
-    key_set = parse_key_set(made.key_set())
+    key_set = parse_key_set(document)
     assert list(key_set.keys) == [made.key_id] == [key_set.keys[made.key_id].thumbprint]
     assert key_set.keys[made.key_id].algorithms == ("RS256",)
 
@@ -101,3 +103,60 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         files.write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["users.json"]
+
+
+def key_ids(ring: KeyRing) -> list[str]:
+    return list(parse_key_set(ring.key_set()).keys)
+
+
+def test_a_rotated_out_key_is_published_until_its_last_token_is_over(tmp_path: Path) -> None:
+    clock = Clock()
+    ring = KeyRing(tmp_path, clock)
+    old = ring.current.key_id
+    ring.sign({"sub": "a", "exp": NOW + 60})
+    ring.sign({"sub": "a", "exp": NOW + 7200})
+    new = ring.rotate().key_id
+    assert new != old
+    assert key_ids(ring) == [new, old]
+    clock.now = NOW + 7199
+    assert key_ids(ring) == [new, old]
+    clock.now = NOW + 7200 + 3601
+    assert key_ids(ring) == [new]
+    (tmp_path / KEY_FILE).stat()
+    published = json.loads((tmp_path / PUBLISHED_FILE).read_text())["keys"]
+    assert all("d" not in entry["key"] for entry in published)
+
+
+def test_a_key_that_never_signed_goes_at_once(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path, Clock())
+    assert key_ids(ring) == [ring.current.key_id]
+    new = ring.rotate().key_id
+    assert key_ids(ring) == [new]
+
+
+def test_another_process_rotates(tmp_path: Path) -> None:
+    ring, other = KeyRing(tmp_path, Clock()), KeyRing(tmp_path, Clock())
+    old = ring.current.key_id
+    ring.sign({"exp": NOW + 60})
+    new = other.rotate().key_id
+    assert key_ids(ring) == key_ids(other) == [new, old]
+    assert ring.current.key_id == new
+
+
+def test_few_tokens_cost_a_write(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path, Clock())
+    ring.sign({"exp": NOW + 60})
+    first = (tmp_path / PUBLISHED_FILE).stat().st_ino
+    for second in range(100):
+        ring.sign({"exp": NOW + 60 + second})
+    assert (tmp_path / PUBLISHED_FILE).stat().st_ino == first
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", '{"keys":[{}]}', '{"keys":[{"key":{"kid":"a","d":"x"},"until":1}]}', '{"keys":[{"key":{},"until":1}]}'],
+)
+def test_a_damaged_list_of_published_keys(tmp_path: Path, content: str) -> None:
+    (tmp_path / PUBLISHED_FILE).write_text(content)
+    with pytest.raises(DataFolderUnusable):
+        KeyRing(tmp_path, Clock())

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import DataFolderUnusable, IssuerInputInvalid, UserUnknown
-from rowgate.issuer.users import USERS_FILE, Organization, User, Users, user_from
+from rowgate.issuer.users import USERS_FILE, User, Users, user_from
 
 CAROL = User(
     id="user_carol",
     email="carol@example.com",
     first_name="Carol",
-    organization=Organization(id="org_1", name="One", slug="one", role="org:admin"),
     public_metadata={"plan": "free"},
 )
 
@@ -82,9 +81,10 @@ def test_an_id_is_made_from_the_first_name() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": ""}, {"id": 1}, {"id": "a b"}, {"id": "x" * 256}, {"email": ""}, {"email": None}, {"first_name": ""},
-     {"first_name": "a\nb"}, {"first_name": "\ud800"}, {"last_name": None}, {"username": 1}, {"organization": "org"},
-     {"organization": {}}, {"organization": {"id": 1, "name": "a", "slug": "b"}}, {"public_metadata": []},
+    [{"id": ""}, {"id": 1}, {"id": "a b"}, {"id": "x" * 256}, {"email": ""}, {"email": None}, {"first_name": None},
+     {"first_name": "a\nb"}, {"first_name": "\ud800"}, {"last_name": None}, {"username": 1}, {"active_organization": 1},
+     {"external_id": 1}, {"created_at": -1}, {"updated_at": True}, {"private_metadata": None}, {"unsafe_metadata": 1},
+     {"public_metadata": []},
      {"public_metadata": {"a": "\0"}}, {"public_metadata": {"a": float("nan")}}, {"public_metadata": {"a": "x" * 9000}},
      {"unknown": 1}],
     ids=lambda changes: next(iter(changes)),
@@ -104,4 +104,50 @@ def test_any_object_is_a_user_or_refused(record: dict[str, Any]) -> None:
         user = user_from(record)
     except IssuerInputInvalid:
         return
-    assert user.answers_to(user.email)
+    assert not user.answers_to("")
+    assert user.answers_to(user.email or user.username or "")
+
+
+def test_a_user_name_will_do_for_an_e_mail(tmp_path: Path) -> None:
+    users = Users(tmp_path)
+    users.add(user_from({"id": "user_dan", "username": "dan"}))
+    assert users.find("DAN").email == ""
+    assert users.find("dan").shown_name == "dan"
+    with pytest.raises(UserUnknown):
+        users.find("")
+
+
+@pytest.mark.parametrize("twin", [{"id": "user_x", "email": "ALICE@example.com"}, {"id": "user_x", "username": "Caro"}])
+def test_addresses_and_user_names_are_taken_once(tmp_path: Path, twin: dict[str, Any]) -> None:
+    users = Users(tmp_path)
+    users.add(user_from({"id": "user_caro", "username": "caro"}))
+    with pytest.raises(IssuerInputInvalid, match="exists already"):
+        users.add(user_from(twin))
+    users.update("user_caro", {"last_name": "Cole"})
+    with pytest.raises(IssuerInputInvalid):
+        users.update("user_caro", {"email": "alice@example.com"})
+
+
+def test_users_change_and_go(tmp_path: Path) -> None:
+    users = Users(tmp_path)
+    changed = users.update("user_alice", {"first_name": "Ally"})
+    assert users.get("user_alice") == changed
+    assert [user.id for user in users.list()] == ["user_alice", "user_bob"]
+    users.remove("user_alice")
+    for call in (users.get, users.remove):
+        with pytest.raises(UserUnknown):
+            call("user_alice")
+    with pytest.raises(UserUnknown):
+        users.get("bob")
+
+
+def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    Users(tmp_path).add(CAROL)
+    assert (tmp_path / USERS_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_edit_by_hand_counts_at_once(tmp_path: Path) -> None:
+    users = Users(tmp_path)
+    text = (tmp_path / USERS_FILE).read_text()
+    (tmp_path / USERS_FILE).write_text(text.replace('"Alice"', '"Alicia"'))
+    assert users.get("user_alice").first_name == "Alicia"

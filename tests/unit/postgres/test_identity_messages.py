@@ -87,6 +87,30 @@ def test_another_user_and_another_key_never_get_it() -> None:
     assert b"eve" in b"".join(backend.ask(same_claims)[0])
 
 
+def test_another_membership_never_gets_it() -> None:
+    """The same token by other rules of its provider."""
+    backend, signer = ready_backend()
+
+    def member(of: bytes) -> bytes:
+        one = SessionIdentity(signer, b"authenticated", b"alice", b'{"sub":"alice"}', 1e9, b'{"org_id":"%b"}' % of)
+        return b"".join(backend.ask(one)[0])
+
+    assert b"acme" in member(b"acme")
+    assert b"other" in member(b"other")
+    assert b"org_id" not in b"".join(backend.ask(identity(signer))[0])
+
+
+def test_where_the_backend_verifies_a_membership_is_kept_after_it() -> None:
+    backend, signer = Backend(), Backend().signer()
+    parts: list[bytes] = []
+    steps: list[Step] = []
+    one = SessionIdentity(signer, b"authenticated", b"alice", b'{"sub":"alice"}', 1e9, b'{"org_id":"acme"}')
+    backend.identities.add(one, parts, steps)
+    assert [step.sql for step in steps] == [VERIFY_SQL, KEEP_SQL]
+    assert kinds(parts) == b"PBEPBE"
+    assert b"acme" in parts[-1]
+
+
 def test_it_ends_with_the_users_token() -> None:
     backend, signer = ready_backend()
     parts, _ = backend.ask(identity(signer, b"short", expires_at=1005.0))
@@ -97,7 +121,7 @@ def test_what_is_kept_is_bounded() -> None:
     backend, signer = ready_backend()
     for number in range(200):
         backend.ask(identity(signer, b"%05d" % number * 4000))
-    held = sum(len(entry[3]) for entry in vars(backend.identities)["_kept"].values())
+    held = sum(len(entry[4]) for entry in vars(backend.identities)["_kept"].values())
     assert 0 < held <= kept.MOST_KEPT_BYTES
 
 

@@ -59,3 +59,13 @@ def test_the_seal_is_an_hmac_over_backend_role_time_claims_and_user() -> None:
 def test_nothing_of_it_shows() -> None:
     assert repr(SECRET) not in repr(identity(1010.0))
     assert "sub" not in repr(identity(1010.0))
+
+
+def test_the_membership_stands_before_the_claims_under_the_same_seal() -> None:
+    bare = identity(1010.0)
+    member = SessionIdentity(bare.signer, bare.role, bare.subject, CLAIMS, 1010.0, b'{"org_id":"o"}')
+    sealed, claims = member.sealed(42)
+    assert claims == b'!{"org_id":"o"}\n' + CLAIMS
+    assert sealed[74:138] == hashlib.sha256(claims).hexdigest().encode()
+    assert member.token(42) == bare.token(42)
+    assert "org_id" not in repr(member)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import SetupIncomplete
-from rowgate.registry.snapshot import ExposedRole, SessionKey, read_snapshot
+from rowgate.identity.webhooks import Webhook
+from rowgate.registry.snapshot import AdminToken, ExposedRole, SessionKey, read_snapshot
 
 PROVIDER = {
     "name": "clerk",
@@ -23,7 +24,8 @@ PROVIDER = {
 
 def row(**changes: Any) -> dict[str, Any]:
     empty: dict[str, Any] = {"providers": None, "exposed_roles": None, "session_keys": None}
-    return {"version": 1, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
+    empty |= {"webhooks": None, "admin_tokens": None}
+    return {"version": 2, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
 
 
 def test_an_empty_registry() -> None:
@@ -40,6 +42,8 @@ def test_everything_in_its_place() -> None:
             providers=[PROVIDER],
             exposed_roles=[{"role": "authenticated", "login": "rowgate_authenticated", "password": "s3cret"}],
             session_keys=[{"key_id": "k", "secret": secret.hex(), "active": True}],
+            webhooks=[{"name": "w", "provider": "clerk", "kind": "clerk", "secret": "whsec_s3cret"}],
+            admin_tokens=[{"name": "t", "digest": secret.hex(), "created_at": 1.0, "expires_at": None}],
         ),
         1.0,
         1.0,
@@ -47,11 +51,13 @@ def test_everything_in_its_place() -> None:
     assert snapshot.providers[0].authorized_parties == ("https://app.example.com",)
     assert snapshot.exposed_roles == (ExposedRole("authenticated", "rowgate_authenticated", "s3cret"),)
     assert snapshot.session_keys == (SessionKey("k", secret, True),)
+    assert snapshot.webhooks == (Webhook("w", "clerk", "clerk", "whsec_s3cret"),)
+    assert snapshot.admin_tokens == (AdminToken("t", secret, 1.0),)
     assert "s3cret" not in repr(snapshot)
     assert repr(secret) not in repr(snapshot)
 
 
-@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+@pytest.mark.parametrize("version", [None, 0, 1, 3, "2"])
 def test_another_version_is_refused(version: object) -> None:
     with pytest.raises(SetupIncomplete):
         read_snapshot(row(version=version), 1.0, 1.0)

@@ -17,35 +17,39 @@ def fake_pg_config(folder: Path, output: str) -> Path:
 
 
 def test_the_control_file_names_the_script() -> None:
-    control, script = extension.files()
+    control, script, upgrade = extension.files()
     text = control.read_text()
     assert f"default_version = '{extension.EXTENSION_VERSION}'" in text
     assert "trusted = true" in text
     assert "relocatable = false" in text
-    assert script.name == f"pg_session_jwt--{extension.EXTENSION_VERSION}.sql"
+    assert script.name == "pg_session_jwt--rowgate_1.sql"
+    assert upgrade.name == f"pg_session_jwt--rowgate_1--{extension.EXTENSION_VERSION}.sql"
     assert control.is_file()
     assert script.is_file()
+    assert upgrade.is_file()
 
 
 def test_the_plain_script_has_no_commands_of_psql() -> None:
-    assert extension.files()[1].read_text().startswith("\\echo")
+    assert all(file.read_text().startswith("\\echo") for file in extension.files()[1:])
     assert not [line for line in extension.script().splitlines() if line.startswith("\\")]
 
 
 def test_every_definer_function_pins_its_search_path() -> None:
     """With pg_temp left out it would be searched first for types."""
-    functions = re.findall(r"^CREATE FUNCTION (.*?)^AS \$\$", extension.script(), re.MULTILINE | re.DOTALL)
+    functions = re.findall(
+        r"^CREATE (?:OR REPLACE )?FUNCTION (.*?)^AS \$\$", extension.script(), re.MULTILINE | re.DOTALL
+    )
     definers = [text for text in functions if "SECURITY DEFINER" in text]
-    assert len(definers) == 6
+    assert len(definers) == 8
     assert all("SET search_path = pg_catalog, pg_temp" in text for text in functions)
 
 
 def test_every_function_is_handed_over_and_none_is_forgotten() -> None:
     script = extension.script()
-    created = set(re.findall(r"^CREATE FUNCTION (auth\.\w+)\(", script, re.MULTILINE))
+    created = set(re.findall(r"^CREATE (?:OR REPLACE )?FUNCTION (auth\.\w+)\(", script, re.MULTILINE))
     assert created == set(re.findall(r"^ALTER FUNCTION (auth\.\w+)\(.*OWNER TO rowgate_owner;", script, re.MULTILINE))
-    privileges = script[script.index("REVOKE ALL ON FUNCTION") : script.index("GRANT USAGE ON SCHEMA auth TO PUBLIC")]
-    assert created == set(re.findall(r"auth\.\w+", privileges))
+    privileges = re.findall(r"^(?:REVOKE ALL|GRANT EXECUTE) ON FUNCTION[^;]*;", script, re.MULTILINE)
+    assert created == set(re.findall(r"auth\.\w+", "".join(privileges)))
 
 
 def test_installing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateError
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.message import AnswerWriter, HttpRequest
+from rowgate.gateway.notices import Notices
 from rowgate.gateway.response import Response, error_response
 from rowgate.gateway.session_host import READ_BYTES, SessionHost
 from rowgate.gateway.tls import TlsCertificates
@@ -35,7 +36,8 @@ Answer = Callable[[HttpRequest], Awaitable[Response]]
 
 
 class HttpServer:
-    """Serves ``POST /sql`` by ``answer_sql``, ``GET /healthz`` by ``answer_health``, WebSockets by ``sessions``.
+    """Serves ``POST /sql`` by ``answer_sql``, ``GET /healthz`` by ``answer_health``, WebSockets by ``sessions``, and
+    what identity providers tell by ``notices``.
 
     With certificates it speaks TLS, and plain HTTP to this machine alone.
     """
@@ -46,12 +48,14 @@ class HttpServer:
         *,
         answer_sql: Answer,
         answer_health: Answer,
+        notices: Notices | None = None,
         sessions: SessionHost | None = None,
         certificates: TlsCertificates | None = None,
     ) -> None:
         self._settings = settings
         self._answer_sql = answer_sql
         self._answer_health = answer_health
+        self._notices = notices
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self.loop = asyncio.get_running_loop()
@@ -132,6 +136,8 @@ class HttpServer:
                     return self.writer.preflight()
             elif request.path == b"/healthz" and request.method == b"GET":
                 return await self._answer_health(request)
+            elif self._notices is not None and self._notices.takes(request):
+                return await self._notices.answer(request)
         except RowgateError as problem:
             return error_response(problem)
         except Exception:

@@ -184,6 +184,7 @@ class _Visit:
     ) -> None:
         entrance = self._entrance
         chosen = session_settings(login.settings)
+        providers = database.providers
         parameters = await database.session_parameters(login.role)
         session = Session(
             self._stream, self._protocol, database, login.role, principal, chosen,
@@ -193,9 +194,11 @@ class _Visit:
         process_id, key = entrance.cancels.register(session.cancel, long_key=startup.minor >= 2)
         entrance.sessions.add(session)
         try:
+            database.enter(session, providers)
             self._welcome(session.parameters, process_id, key)
             await session.run(self._protocol.authenticated())
         finally:
+            database.leave(session)
             entrance.sessions.discard(session)
             entrance.cancels.forget(process_id)
 

@@ -118,6 +118,11 @@ class Session:
     # --- the life of a session --------------------------------------------------------------------------------
 
     @property
+    def principal(self) -> Principal | None:
+        """Whom the session is for; a fresh token in it changes that."""
+        return self._principal
+
+    @property
     def parameters(self) -> dict[str, str]:
         """What the client is told of its session at the start."""
         return self._state.settings.told

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from rowgate.identity.catalogue.hosted import HOSTED
+from rowgate.identity.catalogue.machines import MACHINES
 from rowgate.identity.catalogue.preset import DISCOVERY_PATH, DocumentShape, Input, Preset
 from rowgate.identity.catalogue.self_hosted import SELF_HOSTED
 from rowgate.identity.catalogue.shared import SHARED
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 CATALOGUE: Final[tuple[Preset, ...]] = tuple(
-    sorted((*HOSTED, *SELF_HOSTED, *SHARED), key=lambda preset: preset.label.lower())
+    sorted((*HOSTED, *SELF_HOSTED, *SHARED, *MACHINES), key=lambda preset: preset.label.lower())
 )
 """Every provider that is known, by label."""
 

@@ -27,7 +27,7 @@ HOSTED: Final[tuple[Preset, ...]] = (
         rules=ClaimRules(
             denied=(Condition(path=("sts",), values=("pending",)),),
             organization=(Reading(path=("o", "id")), _ORG_ID),
-            organization_role=(Reading(path=("o", "rol")), Reading(path=("org_role",))),
+            organization_role=(Reading(path=("o", "rol"), shape="clerk_role"), Reading(path=("org_role",))),
             permissions=(
                 Reading(path=("o", "per"), shape="clerk_permissions"),
                 Reading(path=("org_permissions",), shape="list"),

@@ -143,25 +143,4 @@ SHARED: Final[tuple[Preset, ...]] = (
         audience="required",
         audience_hint="the application audience (AUD) tag: Zero Trust, Access, Applications, Overview",
     ),
-    Preset(
-        kind="github-actions",
-        label="GitHub Actions",
-        documentation="https://docs.github.com/actions/security-for-github-actions/security-hardening-your-deployments",
-        issuers=("https://token.actions.githubusercontent.com",),
-        key_set="https://token.actions.githubusercontent.com/.well-known/jwks",
-        hosts=("token.actions.githubusercontent.com",),
-        audience="required",
-        audience_hint="the audience that your workflow asks for",
-        inputs=(
-            Input(
-                name="project",
-                option="--project",
-                meaning="the repository, as owner/name",
-                where="the repository's address at github.com",
-                pattern="[A-Za-z0-9._-]+/[A-Za-z0-9._-]+",
-            ),
-        ),
-        rules=ClaimRules(required=(Condition(path=("repository",), values=("{project}",)),)),
-        note="Every workflow may ask for any audience, so the repository is checked as well.",
-    ),
 )

@@ -1,0 +1,1 @@
+"""The management API: JSON over HTTP, behind an admin token."""
