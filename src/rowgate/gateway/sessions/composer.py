@@ -66,7 +66,7 @@ class Composer:
 
     def set_local(self, assignment: str) -> None:
         """Sets what ``assignment`` says for the transaction, unseen by the client."""
-        self.run_hidden((f"SET LOCAL {assignment}".encode(), NO_TYPES), quiet=True)
+        self.run_hidden(set_local_key(assignment), quiet=True)
 
     def set_up(self, settings: Iterable[SessionSetting], identity: SessionIdentity | None) -> None:
         """Puts the session's settings and identity into the transaction, each once; an identity takes a snapshot."""
@@ -99,6 +99,11 @@ class Composer:
             )
         self._relay.expect(IDENTITY_BIND)
         self._relay.expect(IDENTITY_EXECUTE)
+
+
+def set_local_key(assignment: str) -> StatementKey:
+    """The statement that sets what ``assignment`` says for the transaction."""
+    return f"SET LOCAL {assignment}".encode(), NO_TYPES
 
 
 def parse_message(name: bytes, key: StatementKey) -> bytes:

@@ -104,7 +104,7 @@ class Session:
         self._patience = Patience(
             stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
         )
-        self._shared = SharedReads(self._conversation, self._judge_short)
+        self._shared = SharedReads(self._state, self._judge_short, self._session_identity)
         self._measured: SessionStatement | None = None
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()

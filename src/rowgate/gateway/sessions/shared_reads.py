@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
-from rowgate.errors import DatabaseError, RowgateError
-from rowgate.gateway.sessions.composer import Composer
-from rowgate.gateway.sessions.conversation import Conversation
-from rowgate.gateway.sessions.relay import SYNC, Relay, Slot
+from rowgate.errors import DatabaseError, ProtocolViolation, RowgateError
+from rowgate.gateway.sessions.composer import EXECUTE, NO_TYPES, TRANSACTION_DEFAULTS, parse_message, set_local_key
+from rowgate.gateway.sessions.relay import HEADER, Slot
+from rowgate.gateway.sessions.state import SessionState
 from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.pgwire import messages
+from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.server import answers, requests
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Outcome, Step
 from rowgate.postgres.pool import Pool
-from rowgate.postgres.shared_statements import StatementKey
+from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.turns import Overtaken
 
 LONGEST_ANSWER_BYTES: Final = 64 * 1024
@@ -35,40 +37,63 @@ class NotShared(Exception):
 
 
 class SharedAnswer:
-    """What a backend answers to one shared read, collected for the client by ``relay``."""
+    """What a backend answers to one shared read, as the client is to see it.
 
-    def __init__(self) -> None:
+    ``hidden`` statements of the gateway's own come first: the session's settings and its identity. ``simple`` leaves
+    out what the simple protocol does not have; ``told`` makes an error what the client reads. ``on_parsed`` is called
+    when the backend has parsed the statement that sets the identity.
+    """
+
+    def __init__(self, told: Callable[[DatabaseError, Slot | None], bytes], *, simple: bool, offset: int) -> None:
         self.parts: list[bytes] = []
+        self.hidden = 0
+        self.on_parsed: Callable[[], None] | None = None
+        self._told = told
+        self._offset = offset
+        self._passed = PASSED_SIMPLE if simple else PASSED
         self._bytes = 0
-        self.relay = Relay(self._take, on_copy_in=self._refuse_copy, on_error=self._told)
-        self.on_error: Callable[[DatabaseError, Slot | None], bytes] = _as_it_came
+        self._waiter: asyncio.Future[Outcome] | None = None
+        self.problem: BaseException | None = None
         self.error: DatabaseError | None = None
         self.copy_refused = False
-        self.waiter: asyncio.Future[Outcome] | None = None
-        self.problem: BaseException | None = None
-
-    # --- as the connection knows it ---------------------------------------------------------------------------
+        self.state_changed = False
+        self.status = 0
 
     parsed_steps: Sequence[Step] = ()
-    """None: the relay's slots see to what was parsed."""
-
-    @property
-    def status(self) -> int:
-        """The transaction's status after the answer."""
-        return self.relay.status
-
-    @property
-    def state_changed(self) -> bool:
-        """Whether the backend's session is not as it was."""
-        return self.relay.tainted
+    """None: ``on_parsed`` sees to what was parsed."""
 
     def receive(self, kind: int, body: bytes) -> bool:
         """Takes one message of the backend; True when it was the last. Raises ProtocolViolation."""
-        return self.relay.receive(kind, body)
+        if kind in self._passed and not self.hidden:
+            self._take(HEADER(self._passed[kind], len(body) + 4) + body)
+        elif kind == 0x5A:
+            if len(body) != 1:
+                raise ProtocolViolation("ReadyForQuery must hold one byte")
+            self.status = body[0]
+            self.parts.append(answers.ready_for_query(self.status))
+            return True
+        elif kind == 0x43:
+            self.hidden -= 1
+        elif kind not in UNSEEN:
+            self._receive_rarer(kind, body)
+        elif kind == 0x31 and self.hidden and self.on_parsed is not None:
+            self.on_parsed()
+        return False
 
     def outcome(self, seconds: float) -> Outcome:
         """How it ended."""
         return Outcome([], self.error, None, seconds=seconds)
+
+    async def wait(self, waiter: asyncio.Future[Outcome]) -> Outcome:
+        """Waits for the end. Raises what ``interrupt`` is given, and what the connection tells ``waiter``."""
+        self._waiter = waiter
+        return await waiter
+
+    def interrupt(self, problem: BaseException) -> None:
+        """Whoever waits for the answer, or to ask for it, is told ``problem`` instead."""
+        self.problem = problem
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(problem)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
@@ -81,45 +106,34 @@ class SharedAnswer:
         self.parts.clear()
         self.interrupt(Overtaken())
 
-    def interrupt(self, problem: BaseException) -> None:
-        """Whoever waits for the answer, or to ask for it, is told ``problem`` instead."""
-        self.problem = problem
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_exception(problem)
-
-    def _told(self, error: DatabaseError, slot: Slot | None) -> None:
-        self.error = error
-        self._take(self.on_error(error, slot))
-
-    def _refuse_copy(self, swallowed: int) -> None:
-        self.copy_refused = True
-
-
-class LaneComposer(Composer):
-    """Puts together one shared read. Only statements that the backend knows already can be used by name."""
-
-    def parse_shared(self, key: StatementKey) -> bytes:
-        """The backend's name of a statement. Raises NotShared where it does not know it."""
-        name = self.connection.statements.find(key)
-        if name is None:
-            raise NotShared
-        return name
-
-    def exchange(self) -> bytes:
-        """Everything, with its Sync."""
-        self.connection.statements.unnamed = None  # the next one in the lane may parse another
-        self.add(messages.SYNC, SYNC)
-        return b"".join(self._unsent)
+    def _receive_rarer(self, kind: int, body: bytes) -> None:
+        if kind == 0x45:
+            if self.error is None:
+                self.error = DatabaseError(error_fields(body))
+                slot = Slot("execute", offset=self._offset, is_context=bool(self.hidden))
+                self._take(self._told(self.error, slot))
+        elif kind == 0x4E:
+            if not self.hidden:  # of the gateway's own: SET LOCAL stands outside a block
+                self._take(HEADER(b"N", len(body) + 4) + body)
+        elif kind in (0x53, 0x41):
+            self.state_changed = True
+        else:
+            raise ProtocolViolation(f"unexpected message {chr(kind)!r} from the server")
 
 
 class SharedReads:
-    """Those of one session. ``judge`` decides about a short text, or raises RowgateError."""
+    """Those of one session. ``judge`` decides about a short text, or raises RowgateError; ``identity`` is whom the
+    session works for."""
 
     def __init__(
-        self, conversation: Conversation, judge: Callable[[bytes], tuple[SessionStatement, ...] | None]
+        self,
+        state: SessionState,
+        judge: Callable[[bytes], tuple[SessionStatement, ...] | None],
+        identity: Callable[[], SessionIdentity | None],
     ) -> None:
-        self._conversation = conversation
+        self._state = state
         self._judge = judge
+        self._identity = identity
         self._answer: SharedAnswer | None = None
 
     @property
@@ -155,7 +169,8 @@ class SharedReads:
         if isinstance(first, requests.Parse):
             statements = None if first.name else self._judge(first.sql)
             return statements[0] if statements is not None and len(statements) == 1 else None
-        return self._conversation.definition(first.statement).statement if isinstance(first, requests.Bind) else None
+        definition = self._state.statements.get(first.statement) if isinstance(first, requests.Bind) else None
+        return None if definition is None else definition.statement
 
     async def run(
         self,
@@ -169,8 +184,8 @@ class SharedReads:
         Raises NotShared or Overtaken where it must run on a connection of its own, what ``interrupt`` was given, and
         the pool's errors.
         """
-        answer = self._answer = SharedAnswer()
-        answer.on_error = told
+        offset = statement.offset if isinstance(exchange[0], requests.Query) else 0
+        answer = self._answer = SharedAnswer(told, simple=isinstance(exchange[0], requests.Query), offset=offset)
         try:
             connection = pool.take(shares=True) or await pool.acquire(shares=True)
             outcome = await self._run_on(pool, connection, answer, exchange, statement)
@@ -178,6 +193,8 @@ class SharedReads:
             self._answer = None
         if outcome.error is None:
             pool.texts.note(_text_of(statement), outcome.seconds)
+        elif isinstance(exchange[0], requests.Parse) and answer.parts[0][:1] != b"1":
+            self._state.statements.pop(b"", None)  # it was not parsed
         return b"".join(answer.parts)
 
     async def _run_on(
@@ -191,8 +208,7 @@ class SharedReads:
         try:
             if answer.problem is not None:
                 raise answer.problem
-            data = self._compose(connection, answer.relay, exchange, statement)
-            answer.waiter = connection.run_exchange(answer, data)
+            waiter = connection.run_exchange(answer, self._compose(connection, answer, exchange, statement))
         except RowgateError as problem:
             pool.release(connection)
             raise NotShared from problem  # the session says why
@@ -200,7 +216,7 @@ class SharedReads:
             pool.release(connection)
             raise
         try:
-            outcome = await answer.waiter
+            outcome = await answer.wait(waiter)
         except Overtaken:
             pool.release(connection)
             raise
@@ -217,22 +233,47 @@ class SharedReads:
         return outcome
 
     def _compose(
-        self, connection: Connection, relay: Relay, exchange: Sequence[object], statement: SessionStatement
+        self, connection: Connection, answer: SharedAnswer, exchange: Sequence[object], statement: SessionStatement
     ) -> bytes:
-        composer = LaneComposer(connection, relay)
-        conversation = self._conversation
+        """Everything in one piece: settings, identity, the client's statement, Sync. Raises NotShared."""
+        parts: list[bytes] = []
+        for setting in self._state.settings:
+            name = connection.statements.find(set_local_key(setting.assignment))
+            if name is None or setting.name in TRANSACTION_DEFAULTS:
+                raise NotShared
+            parts += (messages.bind(b"", name, ()), EXECUTE)
+            answer.hidden += 1
+        identity = self._identity()
+        if identity is not None:
+            steps: list[Step] = []
+            connection.identities.add(identity, parts, steps)
+            answer.hidden += 1
+            if steps[0].parsed_here:
+                answer.on_parsed = partial(connection.learn_identity, steps[0])
+        connection.statements.unnamed = None  # whoever stands in the lane may parse another
+        if isinstance(exchange[0], requests.Query):
+            parts += (parse_message(b"", (statement.text.encode(), NO_TYPES)), REST_OF_SIMPLE)
+            return b"".join(parts)
         for request in exchange:
-            if isinstance(request, requests.Query):
-                conversation.run_simple(composer, statement, status=answers.IDLE)
-            elif isinstance(request, requests.Parse):
-                conversation.define(composer, request, statement)
+            if isinstance(request, requests.Parse):
+                definition = self._state.define_unnamed(statement, (statement.text.encode(), request.types))
+                parts.append(parse_message(b"", definition.key))
             elif isinstance(request, requests.Bind):
-                conversation.bind(composer, request, status=answers.IDLE)
+                parts += self._bound(connection, exchange, request)
             elif isinstance(request, requests.Describe):
-                conversation.describe(composer, request)
-            elif isinstance(request, requests.Execute):
-                conversation.execute(composer, request)
-        return composer.exchange()
+                parts.append(DESCRIBE_PORTAL)
+        parts += (EXECUTE, messages.SYNC)
+        return b"".join(parts)
+
+    def _bound(self, connection: Connection, exchange: Sequence[object], request: requests.Bind) -> Sequence[bytes]:
+        """Bind, with the backend's name for what the client has prepared."""
+        if isinstance(exchange[0], requests.Parse):
+            return (request.renamed(b""),)
+        key = self._state.statements[request.statement].key
+        name = connection.statements.find(key)
+        if name is None:
+            raise NotShared  # on a connection of its own it is parsed, and then known
+        return (request.renamed(name),)
 
 
 def is_quick(pool: Pool, statement: SessionStatement) -> bool:
@@ -272,13 +313,16 @@ def _is_unnamed(exchange: Sequence[object]) -> bool:
     )
 
 
-def _as_it_came(error: DatabaseError, slot: Slot | None) -> bytes:
-    return answers.error_response(error.fields)
-
-
 EXCHANGES: Final = (
     [requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Sync],
     [requests.Parse, requests.Bind, requests.Execute, requests.Sync],
     [requests.Bind, requests.Describe, requests.Execute, requests.Sync],
     [requests.Bind, requests.Execute, requests.Sync],
 )
+DESCRIBE_PORTAL: Final = messages.describe_portal(b"")
+REST_OF_SIMPLE: Final = messages.bind(b"", b"", ()) + DESCRIBE_PORTAL + EXECUTE + messages.SYNC
+# RowDescription, NoData, DataRow, CommandComplete, EmptyQueryResponse; and what only the extended protocol has.
+PASSED_SIMPLE: Final = {kind: bytes((kind,)) for kind in (0x54, 0x44, 0x43, 0x49)}
+PASSED: Final = {**PASSED_SIMPLE, **{kind: bytes((kind,)) for kind in (0x31, 0x32, 0x6E)}}
+UNSEEN: Final = frozenset({0x31, 0x32, 0x44, 0x6E})
+"""Of the gateway's own statements, and of the client's in the simple protocol."""

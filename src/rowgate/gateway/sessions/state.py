@@ -125,6 +125,11 @@ class SessionState:
     statements: dict[bytes, Definition] = field(default_factory=dict)
     portals: dict[bytes, Definition] = field(default_factory=dict)
 
+    def define_unnamed(self, statement: SessionStatement, key: StatementKey) -> Definition:
+        """The client's unnamed statement from now on."""
+        definition = self.statements[b""] = Definition(statement, key)
+        return definition
+
     def discard(self) -> None:
         """DISCARD ALL: nothing is prepared any more, and all settings are back."""
         self.statements.clear()
