@@ -1,8 +1,8 @@
 """Sessions over TCP: pgbench through Rowgate and through pgbouncer, and what idle sessions cost.
 
-Both poolers run in transaction mode with ten connections to the same Postgres, and pgbench sends both the same
-statement, which reads one row of a table without policies. Rowgate parses and judges every statement and puts the
-user's identity into every transaction; pgbouncer does neither.
+Both poolers run in transaction mode with ten connections to the same Postgres, each on a core of its own while Postgres
+and pgbench have the others, and pgbench sends both the same statement, which reads one row of a table without policies.
+Rowgate parses and judges every statement and puts the user's identity into every transaction; pgbouncer does neither.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,8 +44,8 @@ def prepare(stack: Stack) -> None:
 
 
 @contextmanager
-def pgbouncer(stack: Stack) -> Iterator[str]:
-    """The peer, listening; gives its connection string."""
+def pgbouncer(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
+    """The peer, listening; gives its connection string and its process."""
     host, database_port = stack.postgres
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ def pgbouncer(stack: Stack) -> Iterator[str]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        yield f"postgresql://{stack.login}:{stack.password}@127.0.0.1:{port}/neondb"
+        yield f"postgresql://{stack.login}:{stack.password}@127.0.0.1:{port}/neondb", psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(10)
@@ -101,11 +101,44 @@ def measure_pgbench(url: str, mode: str, seconds: int) -> Measurement:
     return Measurement(float(rate[1]), times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, 0)
 
 
+@contextmanager
+def a_core_for(*poolers: psutil.Process, others: set[int]) -> Iterator[None]:
+    """The last core is for ``poolers`` alone, whichever of them works; this process, what it starts and the processes
+    ``others`` have the rest. Does nothing where there is one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        yield
+        return
+    pinned = {thread.id: {cores[-1]} for pooler in poolers for thread in pooler.threads()}
+    pinned |= {number: set(cores[:-1]) for number in others | {0}}
+    try:
+        for number, chosen in pinned.items():
+            os.sched_setaffinity(number, chosen)
+        yield
+    finally:
+        for number in pinned:
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(number, cores)
+
+
+def server_processes(stack: Stack) -> set[int]:
+    """Those of the stack's Postgres; the backends that it forks later inherit their cores."""
+    return {
+        process.pid
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres"
+        and str(stack.ready["data_dir"]) in " ".join(process.info["cmdline"] or ())
+    }
+
+
 def measure_sessions(stack: Stack, seconds: int, rounds: int) -> dict[str, dict[str, list[Measurement]]]:
     """Both modes, both sides, all rounds."""
     prepare(stack)
     samples: dict[str, dict[str, list[Measurement]]] = {}
-    with pgbouncer(stack) as peer:
+    with (
+        pgbouncer(stack) as (peer, process),
+        a_core_for(psutil.Process(stack.process_id), process, others=server_processes(stack)),
+    ):
         for mode in ("simple", "extended"):
             sides = samples[f"session, {mode}"] = {"pgbouncer": [], "rowgate": []}
             for _ in range(rounds):
