@@ -27,7 +27,7 @@ class VerdictCache(Generic[_D]):
     Raises SettingInvalid for negative bounds.
     """
 
-    __slots__ = ("_bytes", "_decisions", "_lock", "_max_bytes", "_max_entries")
+    __slots__ = ("_bytes", "_decisions", "_lock", "_max_bytes", "_max_entries", "_once")
 
     def __init__(self, entries: int, max_bytes: int) -> None:
         if entries < 0 or max_bytes < 0:
@@ -38,6 +38,7 @@ class VerdictCache(Generic[_D]):
         self._max_bytes = max_bytes
         self._bytes = 0
         self._decisions: OrderedDict[str, _D | Refusal] = OrderedDict()
+        self._once: set[int] = set()
         self._lock = Lock()
 
     def get(self, text: str) -> _D | Refusal | None:
@@ -62,6 +63,18 @@ class VerdictCache(Generic[_D]):
             while self._decisions and (self._bytes > self._max_bytes or len(self._decisions) > self._max_entries):
                 oldest, dropped = self._decisions.popitem(last=False)
                 self._bytes -= weigh(oldest, dropped)
+
+    def comes_again(self, text: str) -> bool:
+        """Whether it was asked about here a short while ago: what is judged cheaply is kept from then on alone."""
+        key = hash(text)
+        with self._lock:
+            if key in self._once:
+                self._once.discard(key)
+                return True
+            if len(self._once) >= self._max_entries:
+                self._once.clear()
+            self._once.add(key)
+            return False
 
     def __len__(self) -> int:
         return len(self._decisions)

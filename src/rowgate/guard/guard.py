@@ -35,6 +35,8 @@ from rowgate.guard.walk import Walk
 
 Statements = tuple[SessionStatement, ...]
 _D = TypeVar("_D", Verdict, tuple[SessionStatement, ...])
+Judge = Callable[[bytes], tuple[_D, bool]]
+"""Decides about a text in UTF-8, and says whether its shape was known. Raises StatementRefused."""
 
 DEFAULT_CACHE_ENTRIES: Final = 4096
 DEFAULT_CACHE_BYTES: Final = 16 << 20
@@ -124,7 +126,7 @@ class Guard:
         """As :meth:`check_session`, without waiting, by the rules of :meth:`submit`."""
         return self._submit(sql, self._session_cache, self._judge_session)
 
-    def _submit(self, sql: str, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> Future[_D]:
+    def _submit(self, sql: str, cache: VerdictCache[_D], judge: Judge[_D]) -> Future[_D]:
         decision = cache.get(sql)
         try:
             if decision is None:
@@ -139,47 +141,50 @@ class Guard:
         future.set_result(outcome)
         return future
 
-    def _decide_where_it_fits(self, sql: str, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> _D | Refusal:
+    def _decide_where_it_fits(self, sql: str, cache: VerdictCache[_D], judge: Judge[_D]) -> _D | Refusal:
         data = self._parser.encode(sql)
         if len(data) <= INLINE_BYTES:
             return self._decide(sql, data, cache, judge)
         return BIG_STACK.submit(self._decide, sql, data, cache, judge).result()
 
     @staticmethod
-    def _decide(sql: str, data: bytes, cache: VerdictCache[_D], judge: Callable[[bytes], _D]) -> _D | Refusal:
+    def _decide(sql: str, data: bytes, cache: VerdictCache[_D], judge: Judge[_D]) -> _D | Refusal:
         """Parse, judge and remember, on a stack that is big enough for ``data``."""
         decision: _D | Refusal
         try:
-            decision = judge(data)
+            decision, has_known_shape = judge(data)
         except StatementRefused as error:
-            decision = Refusal.of(error)
+            decision, has_known_shape = Refusal.of(error), False
         except Exception:  # whatever it is, the statement does not go to Postgres
             return _UNDECIDED
-        if not _may_hold_a_token(sql, decision):
+        if not _may_hold_a_token(sql, decision) and (not has_known_shape or cache.comes_again(sql)):
             cache.put(sql, decision)
         return decision
 
-    def _judge_session(self, data: bytes) -> Statements:
+    def _judge_session(self, data: bytes) -> tuple[Statements, bool]:
+        """The statements, and whether their shape was known."""
         tree = tree_here(data)
         shape = shape_of(tree)
         if shape is not None:
             known = self._session_shapes.get(shape)
             if known is not None:
-                return (said_again(known, data, only_statement(tree)),)
+                return (said_again(known, data, only_statement(tree)),), True
         statements = judge_session(read_tree(data, tree), self.profile, self._session_catalog)
         if shape is not None and len(statements) == 1 and statements[0].is_plain_query:
             self._session_shapes.put(shape, statements[0])
-        return statements
+        return statements, False
 
-    def _judge(self, data: bytes) -> Verdict:
+    def _judge(self, data: bytes) -> tuple[Verdict, bool]:
+        """The verdict, and whether its shape was known."""
         tree = tree_here(data)
         shape = shape_of(tree)
-        verdict = None if shape is None else self._shapes.get(shape)
-        if verdict is None:
-            verdict = self._judge_tree(read_tree(data, tree))
-            if shape is not None:
-                self._shapes.put(shape, verdict)
-        return verdict
+        known = None if shape is None else self._shapes.get(shape)
+        if known is not None:
+            return known, True
+        verdict = self._judge_tree(read_tree(data, tree))
+        if shape is not None:
+            self._shapes.put(shape, verdict)
+        return verdict, False
 
     def _judge_tree(self, parsed: ParsedText) -> Verdict:
         if not parsed.statements:

@@ -106,6 +106,7 @@ class Session:
         )
         self._shared = SharedReads(self._state, self._judge_short, self._session_identity)
         self._measured: SessionStatement | None = None
+        self._judged: tuple[bytes, tuple[SessionStatement, ...]] = (b"", ())
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
@@ -415,9 +416,17 @@ class Session:
 
     def _judge_short(self, sql: bytes) -> tuple[SessionStatement, ...] | None:
         """As ``_judge`` for a text that is judged without waiting; None for others."""
-        return self._database.guard.check_session(sql.decode()) if len(sql) < LONG_TEXT and sql.isascii() else None
+        if len(sql) >= LONG_TEXT or not sql.isascii():
+            return None
+        statements = self._database.guard.check_session(sql.decode())
+        self._judged = (sql, statements)
+        return statements
 
     async def _judge(self, sql: bytes) -> tuple[SessionStatement, ...]:
+        before, statements = self._judged
+        if before is sql:
+            self._judged = (b"", ())  # it may hold a token
+            return statements
         try:
             text = sql.decode()
         except UnicodeDecodeError as problem:
