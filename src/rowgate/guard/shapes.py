@@ -19,7 +19,7 @@ LONGEST_SHAPE: Final = 8 * 1024
 # Inside JSON strings a quotation mark has a backslash before it, so these words with both marks are members of the
 # parser's nodes and never a part of anybody's text.
 _NUMBERS: Final = re.compile(
-    rb'("A_Const":\{"ival":\{)"ival":-?[0-9]+|,?"(?:location|list_start|list_end|stmt_location|stmt_len)":-?[0-9]+'
+    rb'(?<="A_Const":\{"ival":\{)"ival":-?[0-9]+|,?"(?:location|list_start|list_end|stmt_location|stmt_len)":-?[0-9]+'
 )
 _ONE_STATEMENT: Final = re.compile(rb'(?:,"stmt_location":([0-9]+))?(?:,"stmt_len":([0-9]+))?\}\]\}\Z')
 
@@ -29,7 +29,7 @@ _D = TypeVar("_D")
 def shape_of(tree: bytes) -> bytes | None:
     """What stays of a parse tree (libpg_query's JSON) without its whole-number constants and places; None where that is
     too long to be kept."""
-    return _NUMBERS.sub(rb"\1", tree) if len(tree) <= 2 * LONGEST_SHAPE else None
+    return _NUMBERS.sub(b"", tree) if len(tree) <= 2 * LONGEST_SHAPE else None
 
 
 def only_statement(tree: bytes) -> dict[str, int]:
