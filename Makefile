@@ -59,8 +59,9 @@ check: $(VENV)/.test ## Lint, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
 
-docs: $(VENV)/.test ## The generated pages of the reference
+docs: $(VENV)/.test ## The pages that come from code, and the documentation as a site in build/site
 	@$(BIN)/python -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench/node_modules/.installed: bench/package-lock.json
 	@echo "Installing the peers to measure against ..."
