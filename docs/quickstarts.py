@@ -116,7 +116,7 @@ def _seen(preset: Preset) -> str:
     lines = [f"`auth.user_id()` is the claim `{rules.user}`; `auth.session()` holds all claims."]
     if organization:
         claims = " or ".join(f"`{one}`" for one in dict.fromkeys(organization))
-        lines.append(f"`auth.organization_id()` is {claims}.")
+        lines.append(f"`auth.org_id()` is {claims}.")
     policy = """\
 ```sql
 alter table todos enable row level security;
