@@ -6,12 +6,13 @@ every page go to build/screens.
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
+import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,12 +24,14 @@ import pytest
 from examples.__main__ import EXAMPLES, HERE, make_table, running, secret_of
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.site import serving
 from tests.clients.stack import Stack, start
 from tests.ports import reserve
 
 ROOT = HERE.parent
 SCREENS = ROOT / "build" / "screens"
 SIZE: Any = {"width": 720, "height": 560}
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +91,8 @@ def static_page(stack: Stack) -> Iterator[str]:
     )  # fmt: skip
     assert built.returncode == 0, built.stdout + built.stderr
     handler = functools.partial(QuietFiles, directory=str(folder / "dist"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://localhost:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler, "localhost") as origin:
+        yield origin
 
 
 class QuietFiles(http.server.SimpleHTTPRequestHandler):
@@ -279,6 +276,7 @@ def test_each_user_has_their_own_todos(
     left_open = alice.context.new_page()
     left_open.goto(alice.address)
     left_open.get_by_label("Task", exact=True).wait_for()
+    copied = alice.page.evaluate(TOKEN_IN[name]) if name in TOKEN_IN else None
     alice.sign_out()
     expect(alice.page.get_by_text("Sign in", exact=True)).to_be_visible()
     # The page that is still open in another tab is refused at once, and shows it.
@@ -286,6 +284,12 @@ def test_each_user_has_their_own_todos(
     expect(left_open.get_by_text("Sign in", exact=True)).to_be_visible()
     expect(left_open.locator("li")).to_have_count(0)
     left_open.screenshot(path=SCREENS / f"{name}-left-open.png")
+    if copied is not None:
+        # A token that was copied before is the operator's to refuse.
+        claims = json.loads(base64.urlsafe_b64decode(copied.split(".")[1] + "=="))
+        stack.cli("revoke", "--session-id", claims["sid"])
+        refused = stack.sql("delete from todos", token=copied)
+        assert (refused.status_code, refused.json()["routine"]) == (400, "rowgate:token_revoked")
     assert stack.owner("select id::text, user_id, task, done from todos order by id").json()["rows"] == rows
 
 
