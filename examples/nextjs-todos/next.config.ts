@@ -1,0 +1,7 @@
+import type { NextConfig } from 'next';
+
+const configuration: NextConfig = {
+  turbopack: { root: import.meta.dirname },
+};
+
+export default configuration;

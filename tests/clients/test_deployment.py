@@ -1,0 +1,215 @@
+"""The recipes in deploy/: judged by their own tools, and the proxies run, with the gateway behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import kubernetes_validate
+import psycopg
+import pytest
+import yaml
+
+from tests.clients.stack import HERE, Stack, start
+from tests.clients.websocket_bridge import bridge
+from tests.ports import reserve
+
+ROOT = HERE.parents[1]
+DEPLOY = ROOT / "deploy"
+PROGRAMS = Path(sys.executable).parent
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+
+
+def output_of(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_container_file() -> None:
+    assert output_of(PROGRAMS / "hadolint", "--failure-threshold", "style", DEPLOY / "Containerfile") == ""
+    stages = (DEPLOY / "Containerfile").read_text("utf-8").split("\nFROM ")
+    assert len(stages) == 3
+    assert "\nUSER 10001:10001\n" in stages[-1]
+    # What its build copies is there, and not kept from it.
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", "\nFROM ".join(stages), re.MULTILINE)
+    allowed = (ROOT / ".dockerignore").read_text().split()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists(), name
+        assert f"!{name.split('/')[0]}" in allowed, name
+
+
+@pytest.mark.parametrize("name", ["serve", "build"])
+def test_the_container_installs_what_is_tested(name: str) -> None:
+    def pins(file: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", (ROOT / "requirements" / file).read_text("utf-8"), re.MULTILINE))
+
+    assert pins(f"{name}.txt") <= pins("test.txt")
+
+
+def test_the_systemd_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "rowgate.service"
+    text = (DEPLOY / "rowgate.service").read_text("utf-8")
+    unit.write_text(text.replace("/opt/rowgate/bin/rowgate", str(PROGRAMS / "rowgate")))
+    assert output_of("systemd-analyze", "verify", unit) == ""
+    # Exposure in tenths: 100 is a service that may do anything.
+    output_of("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("version", ["1.30", "1.34"])
+def test_the_kubernetes_manifests(manifest: Path, version: str) -> None:
+    kubernetes_validate.validate(yaml.safe_load(manifest.read_text("utf-8")), version, strict=True)
+
+
+def test_the_kubernetes_manifests_fit_each_other() -> None:
+    documents = {one["kind"]: one for one in (yaml.safe_load(path.read_text("utf-8")) for path in MANIFESTS)}
+    pod = documents["Deployment"]["spec"]["template"]
+    selectors = [documents["Deployment"]["spec"]["selector"]["matchLabels"], documents["Service"]["spec"]["selector"],
+                 documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]]  # fmt: skip
+    assert all(selector == pod["metadata"]["labels"] for selector in selectors)
+    container = pod["spec"]["containers"][0]
+    named = {port["name"] for port in container["ports"]}
+    assert {documents["Service"]["spec"]["ports"][0]["targetPort"], container["readinessProbe"]["httpGet"]["port"],
+            container["livenessProbe"]["tcpSocket"]["port"]} <= named  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = start(tmp_path_factory.mktemp("deployment") / "data", "--no-fsync")
+    yield running
+    assert running.stop() == 0
+
+
+@dataclass
+class Proxy:
+    """A proxy in front of the gateway, which shows the certificate that ``rowgate dev`` made for localhost."""
+
+    address: str
+    trusted: ssl.SSLContext
+    authority: str
+
+
+def caddy(stack: Stack, folder: Path, port: int) -> list[str]:
+    """The Caddyfile with this machine's names and ports; nothing else is changed."""
+    gateway = httpx.URL(stack.sql_url)
+    certificates = Path(stack.ca_file).parent
+    certificate = f"tls {certificates}/server.pem {certificates}/server-key.pem"
+    text = (DEPLOY / "Caddyfile").read_text("utf-8")
+    for shown, real in (
+        ("127.0.0.1:4444", f"127.0.0.1:{gateway.port}"),
+        ("sql.example.com {", f"https://localhost:{port} {{\n\t{certificate}"),
+    ):
+        assert shown in text
+        text = text.replace(shown, real)
+    file = folder / "Caddyfile"
+    file.write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {folder}\n}}\n{text}")
+    return ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"]
+
+
+def nginx(stack: Stack, folder: Path, port: int) -> list[str]:
+    """The same for nginx, whose file is a part of the http block."""
+    gateway = httpx.URL(stack.sql_url)
+    certificates = Path(stack.ca_file).parent
+    text = (DEPLOY / "nginx.conf").read_text("utf-8")
+    for shown, real in (
+        ("127.0.0.1:4444", f"127.0.0.1:{gateway.port}"),
+        ("listen 443 ", f"listen {port} "),
+        ("server_name sql.example.com", "server_name localhost"),
+        ("/etc/ssl/sql.example.com.pem", f"{certificates}/server.pem"),
+        ("/etc/ssl/sql.example.com.key", f"{certificates}/server-key.pem"),
+    ):
+        assert shown in text
+        text = text.replace(shown, real)
+    kept = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    file = folder / "nginx.conf"
+    file.write_text(
+        f"daemon off; pid {folder}/pid; error_log stderr; user root;\nevents {{}}\n"
+        f"http {{ access_log off; {kept}\n{text}}}\n"
+    )
+    return ["/usr/sbin/nginx", "-p", str(folder), "-c", str(file)]
+
+
+@contextmanager
+def running_proxy(command: list[str], port: int, stack: Stack, log: Path) -> Iterator[Proxy]:
+    trusted = ssl.create_default_context(cafile=stack.ca_file)
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    httpx.get(f"https://localhost:{port}/healthz", verify=trusted).raise_for_status()
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, log.read_text()
+                    assert time.monotonic() < deadline, log.read_text()
+                    time.sleep(0.05)
+            yield Proxy(f"localhost:{port}", trusted, stack.ca_file)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module", params=[caddy, nginx], ids=["caddy", "nginx"])
+def proxy(request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("proxy")
+    port = reserve()
+    with running_proxy(request.param(stack, folder, port), port, stack, folder / "log") as running:
+        yield running
+
+
+def ask(proxy: Proxy, stack: Stack, query: str, *params: str) -> httpx.Response:
+    headers = {"Neon-Connection-String": stack.authenticated_url, "Authorization": f"Bearer {stack.tokens['alice']}"}
+    return httpx.post(
+        f"https://{proxy.address}/sql", verify=proxy.trusted, timeout=60, headers=headers,
+        json={"query": query, "params": list(params)},
+    )  # fmt: skip
+
+
+def test_http_behind_a_proxy(proxy: Proxy, stack: Stack) -> None:
+    assert ask(proxy, stack, "select auth.user_id() as me").json()["rows"] == [{"me": "user_alice"}]
+    refused = ask(proxy, stack, "set role postgres")
+    assert (refused.status_code, refused.json()["routine"]) == (400, "rowgate:statement_refused")
+    preflight = httpx.options(
+        f"https://{proxy.address}/sql", verify=proxy.trusted,
+        headers={"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"},
+    )  # fmt: skip
+    assert "access-control-allow-origin" in preflight.headers
+
+
+def test_large_bodies_and_answers_behind_a_proxy(proxy: Proxy, stack: Stack) -> None:
+    """What the gateway takes and gives, the proxy does; what is too large, the gateway says."""
+    sent = ask(proxy, stack, "select length($1::text) as n", "x" * 9_000_000)
+    assert sent.json()["rows"] == [{"n": 9_000_000}]
+    rows = ask(proxy, stack, "select i, repeat('x', 1000) as v from generate_series(1, 5000) as i").json()["rows"]
+    assert [row["i"] for row in rows] == list(range(1, 5001))
+    assert all(len(row["v"]) == 1000 for row in rows)
+    too_large = ask(proxy, stack, "select $1::text", "x" * 10_600_000)
+    assert (too_large.status_code, json.loads(too_large.text)["routine"]) == (413, "rowgate:body_too_large")
+
+
+def test_websocket_behind_a_proxy(proxy: Proxy, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session, and rows that arrive while the statement still runs."""
+    monkeypatch.setenv("SSL_CERT_FILE", proxy.authority)
+    owner = httpx.URL(stack.database_url)
+    with bridge(f"wss://{proxy.address}/v2") as port:
+        at = {"host": "127.0.0.1", "port": port, "dbname": "neondb", "sslmode": "disable"}
+        with psycopg.connect(user="authenticated", password=stack.tokens["alice"], **at) as connection:
+            assert connection.execute("select auth.user_id()").fetchone() == ("user_alice",)
+        with (
+            psycopg.connect(user=owner.username, password=owner.password, **at) as connection,
+            connection.cursor() as cursor,
+        ):
+            began = time.monotonic()
+            slowly = "select i, pg_sleep(0.02), repeat('x', 10000) from generate_series(1, 100) as i"
+            moments = [time.monotonic() - began for _ in cursor.stream(slowly)]
+    assert len(moments) == 100
+    assert moments[0] < moments[-1] / 2, "the first row came with the last"
