@@ -106,6 +106,8 @@ def _actions(database: Database) -> Iterator[Action]:
         yield role_actions.exposed_role_action(database, role)
     yield grant_actions.extension_action(database)
     yield grant_actions.registry_action(database)
+    if database.is_superuser:
+        yield grant_actions.catalog_trigger_action(database)
     for role in options.roles:
         yield role_actions.login_action(database, role)
     yield role_actions.control_action(database)
