@@ -35,7 +35,8 @@ async def add(connection: Connection, schema: str, name: str, reason: str) -> bo
         raise SettingInvalid("The reason cannot be kept.", detail=f"expected text of at most {_LONGEST_REASON} bytes")
     cursor = await connection.execute(
         "INSERT INTO rowgate.gate_exemption (schema_name, object_name, reason) "
-        "SELECT %(schema)s::text, %(name)s::text, %(reason)s::text FROM pg_catalog.pg_namespace AS n WHERE n.nspname = %(schema)s::text AND ("
+        "SELECT %(schema)s::text, %(name)s::text, %(reason)s::text "
+        "FROM pg_catalog.pg_namespace AS n WHERE n.nspname = %(schema)s::text AND ("
         "EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.relnamespace = n.oid AND c.relname = %(name)s::text) "
         "OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = n.oid AND p.proname = %(name)s::text)) "
         "ON CONFLICT (schema_name, object_name) DO UPDATE SET reason = EXCLUDED.reason",

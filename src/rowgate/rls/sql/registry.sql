@@ -145,6 +145,17 @@ CREATE TABLE IF NOT EXISTS rowgate.admin_token (
     expires_at timestamptz
 );
 
+-- What hardening has taken from PUBLIC (and given to rowgate_trusted), so that exactly this can be given back: a
+-- function, table, language, database or schema and the privilege; the default for the functions that a role makes; or the
+-- defaults of a login role.
+CREATE TABLE IF NOT EXISTS rowgate.hardening (
+    kind text NOT NULL CHECK (kind IN ('function', 'table', 'language', 'database', 'schema', 'default', 'login')),
+    name text NOT NULL,
+    privilege text NOT NULL CHECK (privilege IN ('EXECUTE', 'SELECT', 'USAGE', 'TEMPORARY', 'CREATE', 'SET')),
+    changed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (kind, name, privilege)
+);
+
 -- What the gate of row-level security lets through on purpose: a relation, or all functions of a name.
 CREATE TABLE IF NOT EXISTS rowgate.gate_exemption (
     schema_name text NOT NULL CHECK (pg_catalog.octet_length(schema_name) BETWEEN 1 AND 63),
