@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
+from tests.attacks.table.attack import NEXT, Attack
+from tests.attacks.table.rows import ATTACKS
 from typer.models import OptionInfo
 
 from rowgate.cli.main import app
@@ -26,8 +28,6 @@ from rowgate.errors import ConfigurationError, RowgateError, catalogue
 from rowgate.identity.catalogue import CATALOGUE, Preset
 from rowgate.identity.claim_rules import ORGANIZATION, Condition, Reading
 from rowgate.settings import SettingDescription, Settings, describe
-from tests.attacks.table.attack import NEXT, Attack
-from tests.attacks.table.rows import ATTACKS
 
 HERE = Path(__file__).parent
 NOTICE = "<!-- Written by `python -m docs.generate`. Change the code, or the .toml files beside it, and run that. -->"
@@ -84,16 +84,16 @@ token names is never the role of the database."""
 ATTACKS_INTRO = """\
 Every row was tried on Postgres 18 and 15 and is tried again by each run of the tests, in four places:
 
-- **HTTP** and **session**: as Alice, with a valid token, through `rowgate serve` with the gate of row-level security, in
-  front of a database after `rowgate setup --harden`.
-- **No guard**: straight on the connection of the exposed role's login, with Alice's signed identity in the transaction and
-  `DISCARD ALL` before the next user, to see what role, identity and connection stop without the guard.
+- **HTTP** and **session**: as Alice, with a valid token, through `rowgate serve` with the gate of row-level security,
+  in front of a database after `rowgate setup --harden`.
+- **No guard**: straight on the connection of the exposed role's login, with Alice's signed identity in the transaction
+  and `DISCARD ALL` before the next user, to see what role, identity and connection stop without the guard.
 - **Usual**: what people build today, for comparison: one pooled login, and in each transaction
   `set_config('request.jwt.claims', ..., true)` and the role, in front of a stock server.
 
 An empty cell means that the attack was stopped. The objects of the last group are an owner's mistakes, and are there in
-all four. What is open without the guard is what Postgres shows to everybody and no privilege can close. To add an attack,
-add a row to `tests/attacks/table/rows.py` and run `python -m tests.attacks.table`."""
+all four. Outside that group, what is open without the guard is what Postgres lets everybody do, and what no privilege
+can close. To add an attack, add a row to `tests/attacks/table/rows.py` and run `python -m tests.attacks.table`."""
 
 
 class NotesIncomplete(Exception):
