@@ -17,6 +17,7 @@ from rowgate.cli import (
     admin_token,
     connection_string,
     dev,
+    doctor,
     gate,
     issuer,
     provider,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
+app.command("doctor")(doctor.doctor)
 app.add_typer(gate.app, name="gate")
 provider.app.command("import")(provider_import.import_list)
 app.add_typer(provider.app, name="provider")

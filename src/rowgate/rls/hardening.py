@@ -9,6 +9,8 @@ restored dump or a new major version: run it again there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from rowgate.rls.actions import Action, Database, identifier, literal
 from rowgate.rls.hardened_objects import FUNCTIONS, LANGUAGES, LOGIN_SETTINGS, VIEWS
@@ -50,26 +52,83 @@ WHERE n.nspname = 'public' AND pg_catalog.has_schema_privilege('public', n.oid, 
 """
 
 
+def _array(names: Sequence[str]) -> str:
+    return literal("{" + ",".join(names) + "}")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is taken from PUBLIC: a privilege on objects of one kind. ``open_objects`` is a query for the names of those
+    that PUBLIC still has it on, written as SQL wants them."""
+
+    kind: str
+    privilege: str
+    open_objects: str
+    title: str
+    why: str
+    runner: str
+
+
+TAKEN: Final[tuple[Taken, ...]] = (
+    Taken(
+        "database",
+        "TEMPORARY",
+        _OPEN_DATABASE.format(privilege="TEMPORARY"),
+        "Temporary tables and types",
+        "A type in pg_temp can stand before Postgres's own, and a table in it outlives the request.",
+        "the owner of the database or a superuser",
+    ),
+    Taken(
+        "database",
+        "CREATE",
+        _OPEN_DATABASE.format(privilege="CREATE"),
+        "New schemas in the database",
+        "Nobody but owners makes schemas.",
+        "the owner of the database or a superuser",
+    ),
+    Taken(
+        "schema",
+        "CREATE",
+        _OPEN_SCHEMA,
+        "New objects in the schema public",
+        "What stands there is found by other people's statements.",
+        "the owner of the schema or a superuser",
+    ),
+    *(
+        Taken(
+            "function",
+            "EXECUTE",
+            _OPEN_FUNCTIONS.format(names=_array(names)),
+            f"Execution of {title}",
+            f"{why} {COVERED}",
+            SUPERUSER,
+        )
+        for title, why, names in FUNCTIONS
+    ),
+    Taken(
+        "table",
+        "SELECT",
+        _OPEN_VIEWS.format(names=_array(VIEWS)),
+        "Views of other sessions",
+        f"They tell what others do, and settings of roles. {COVERED}",
+        SUPERUSER,
+    ),
+    Taken(
+        "language",
+        "USAGE",
+        _OPEN_LANGUAGES.format(names=_array(LANGUAGES)),
+        "Languages for functions",
+        f"Without one nobody makes a function. {COVERED}",
+        SUPERUSER,
+    ),
+)
+
+
 def hardening_actions(database: Database) -> Iterator[Action]:
     """Every step, in order."""
     yield _trusted_action(database)
-    yield _taken(database, "database", "TEMPORARY", _OPEN_DATABASE.format(privilege="TEMPORARY"),
-                 f"Temporary tables and types on the database {database.name}",
-                 "A type in pg_temp can stand before Postgres's own, and a table in it outlives the request.",
-                 f"the owner of the database ({database.owner}) or a superuser")  # fmt: skip
-    yield _taken(database, "database", "CREATE", _OPEN_DATABASE.format(privilege="CREATE"),
-                 f"New schemas in the database {database.name}", "Nobody but owners makes schemas.",
-                 f"the owner of the database ({database.owner}) or a superuser")  # fmt: skip
-    yield _taken(database, "schema", "CREATE", _OPEN_SCHEMA, "New objects in the schema public",
-                 "What stands there is found by other people's statements.",
-                 "the owner of the schema or a superuser")  # fmt: skip
-    for title, why, names in FUNCTIONS:
-        yield _taken(database, "function", "EXECUTE", _OPEN_FUNCTIONS.format(names=_array(names)),
-                     f"Execution of {title}", f"{why} {COVERED}", SUPERUSER)  # fmt: skip
-    yield _taken(database, "table", "SELECT", _OPEN_VIEWS.format(names=_array(VIEWS)), "Views of other sessions",
-                 f"They tell what others do, and settings of roles. {COVERED}", SUPERUSER)  # fmt: skip
-    yield _taken(database, "language", "USAGE", _OPEN_LANGUAGES.format(names=_array(LANGUAGES)),
-                 "Languages for functions", f"Without one nobody makes a function. {COVERED}", SUPERUSER)  # fmt: skip
+    for one in TAKEN:
+        yield _taken(database, one)
     owners = database.options.owners or tuple(dict.fromkeys((database.connected_role, database.owner)))
     for owner in owners:
         yield _default_action(database, owner)
@@ -95,9 +154,7 @@ def undo_action(database: Database) -> Action:
 
 def _trusted_action(database: Database) -> Action:
     """The role that keeps what PUBLIC loses."""
-    # Since PostgreSQL 16 whoever makes a role is a member of it who inherits nothing.
-    privilege, inherit = ("USAGE", " WITH INHERIT TRUE") if database.grants_have_options else ("MEMBER", "")
-    without = f"{_TRUSTED.strip()}\n    AND NOT pg_catalog.pg_has_role(r.oid, 'rowgate_trusted', '{privilege}')"
+    without, _ = _without_trust(database.grants_have_options)
 
     def missing(_: bool) -> str | None:
         if not database.rows("SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowgate_trusted'"):
@@ -109,7 +166,22 @@ def _trusted_action(database: Database) -> Action:
         title="Role rowgate_trusted",
         why="Keeps what PUBLIC loses, for everybody who may log in and is no login of the gateway's.",
         runner="a superuser or a role with CREATEROLE",
-        sql=f"""
+        sql=trusted_sql(database.grants_have_options),
+        missing=missing,
+    )
+
+
+def _without_trust(grants_have_options: bool) -> tuple[str, str]:
+    """The query for those who lack it, and the options of the grant. Since PostgreSQL 16 whoever makes a role is a
+    member of it who inherits nothing."""
+    privilege, options = ("USAGE", " WITH INHERIT TRUE") if grants_have_options else ("MEMBER", "")
+    return f"{_TRUSTED.strip()}\n    AND NOT pg_catalog.pg_has_role(r.oid, 'rowgate_trusted', '{privilege}')", options
+
+
+def trusted_sql(grants_have_options: bool) -> str:
+    """Makes the role rowgate_trusted, and its members."""
+    without, options = _without_trust(grants_have_options)
+    return f"""
 DO $$
 DECLARE
     name text;
@@ -118,36 +190,40 @@ BEGIN
         CREATE ROLE rowgate_trusted NOLOGIN;
     END IF;
     FOR name IN {without} LOOP
-        EXECUTE pg_catalog.format('GRANT rowgate_trusted TO %I{inherit}', name);
+        EXECUTE pg_catalog.format('GRANT rowgate_trusted TO %I{options}', name);
     END LOOP;
 END
 $$;
-""",
+"""
+
+
+def _taken(database: Database, taken: Taken) -> Action:
+    """Takes a privilege from PUBLIC."""
+
+    def missing(_: bool) -> str | None:
+        found = [name for (name,) in database.rows(taken.open_objects)]
+        return f"PUBLIC has {taken.privilege} on {_some(found)}" if found else None
+
+    return Action(
+        title=f"{taken.title}: not for PUBLIC",
+        why=taken.why,
+        runner=taken.runner,
+        sql=taken_sql(taken),
         missing=missing,
     )
 
 
-def _taken(
-    database: Database, kind: str, privilege: str, open_objects: str, title: str, why: str, runner: str
-) -> Action:
-    """Takes a privilege on objects from PUBLIC. ``open_objects`` is a query for the names of those that have it."""
-
-    def missing(_: bool) -> str | None:
-        found = [name for (name,) in database.rows(open_objects)]
-        return f"PUBLIC has {privilege} on {_some(found)}" if found else None
-
+def taken_sql(taken: Taken) -> str:
+    """Takes the privilege from PUBLIC, gives it to rowgate_trusted, and keeps account of it."""
+    kind, privilege = taken.kind, taken.privilege
     # rowgate_owner inherits nothing, and its functions keep the identity with set_config.
     owner = ", rowgate_owner" if kind == "function" else ""
-    return Action(
-        title=f"{title}: not for PUBLIC",
-        why=why,
-        runner=runner,
-        sql=f"""
+    return f"""
 DO $$
 DECLARE
     name text;
 BEGIN
-    FOR name IN {open_objects.strip()} LOOP
+    FOR name IN {taken.open_objects.strip()} LOOP
         EXECUTE pg_catalog.format('GRANT {privilege} ON {kind.upper()} %s TO rowgate_trusted{owner}', name);
         EXECUTE pg_catalog.format('REVOKE {privilege} ON {kind.upper()} %s FROM PUBLIC', name);
         SET LOCAL ROLE rowgate_owner;
@@ -157,9 +233,7 @@ BEGIN
     END LOOP;
 END
 $$;
-""",  # noqa: S608 (names are quoted, everything else is text of ours)
-        missing=missing,
-    )
+"""  # noqa: S608 (names are quoted, everything else is text of ours)
 
 
 def _default_action(database: Database, owner: str) -> Action:
@@ -287,10 +361,6 @@ BEGIN
 END
 $$;
 """
-
-
-def _array(names: Sequence[str]) -> str:
-    return literal("{" + ",".join(names) + "}")
 
 
 def _some(names: Sequence[str]) -> str:
