@@ -125,11 +125,11 @@ def test_a_policy_that_goes_away_is_noticed_also_by_prepared_statements(gateways
     sql(gateways, "create table kept_up (id int); grant select on kept_up to authenticated; "
         "alter table kept_up enable row level security")  # fmt: skip
     with gateways.connect(0, gateways.token("alice")) as session:
-        assert eventually(lambda: http(gateways, "select * from kept_up").get("rows") == []) is not None
+        assert eventually(lambda: http(gateways, "select * from kept_up").get("rows") == [], 5) is not None
         for _ in range(3):
             session.execute("select * from kept_up", prepare=True)
         sql(gateways, "alter table kept_up disable row level security")
-        assert eventually(lambda: session_refusal(session, "select * from kept_up") == CODE) is not None
+        assert eventually(lambda: session_refusal(session, "select * from kept_up") == CODE, 5) is not None
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("select * from kept_up", prepare=True)
     sql(gateways, "drop table kept_up")

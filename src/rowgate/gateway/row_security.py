@@ -14,13 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, LiteralString
 
-from rowgate.errors import RowgateError
 from rowgate.guard.exposures import EXPOSURES_QUERY, NOTHING_EXPOSED, Exposure, read_exposures
 from rowgate.guard.gate import Gate, missing_row_security
 from rowgate.guard.verdict import Verdict
 
 SPACING_SECONDS: Final = 0.25
 """Between two readings: made-up names must not keep the control connection busy."""
+
+RETRY_SECONDS: Final = 1.0
 
 ENFORCE: Final = "enforce"
 OFF: Final = "off"
@@ -101,8 +102,10 @@ class RowSecurity:
             self._changed.clear()
             try:
                 await self._read_since(time.monotonic())
-            except RowgateError as problem:
-                log.warning("the catalog cannot be read, the last reading counts: %s", problem.message)
+            except Exception as problem:  # whatever it is, the next reading may succeed, and this task must go on
+                log.warning("the catalog cannot be read, the last reading counts: %s", problem)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._changed.set()
 
     async def _read_since(self, moment: float) -> None:
         """Reads the catalog, unless a reading has begun since ``moment``: many who wait share one."""
