@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
+from tests.attacks.table.attack import NEXT, Attack
+from tests.attacks.table.rows import ATTACKS
 from typer.models import OptionInfo
 
 from docs.quickstarts import quickstart_pages, slug
@@ -78,6 +80,21 @@ The claim that names the user is `sub` unless `--user-claim` says otherwise, and
 
 Whatever claim names the user, `auth.user_id()` returns it, and it is the `sub` of `auth.session()`. A role that a
 token names is never the role of the database."""
+
+
+ATTACKS_INTRO = """\
+Every row was tried on Postgres 18 and 15 and is tried again by each run of the tests, in four places:
+
+- **HTTP** and **session**: as Alice, with a valid token, through `rowgate serve` with the gate of row-level security,
+  in front of a database after `rowgate setup --harden`.
+- **No guard**: straight on the connection of the exposed role's login, with Alice's signed identity in the transaction
+  and `DISCARD ALL` before the next user, to see what role, identity and connection stop without the guard.
+- **Usual**: what people build today, for comparison: one pooled login, and in each transaction
+  `set_config('request.jwt.claims', ..., true)` and the role, in front of a stock server.
+
+An empty cell means that the attack was stopped. The objects of the last group are an owner's mistakes, and are there in
+all four. Outside that group, what is open without the guard is what Postgres lets everybody do, and what no privilege
+can close. To add an attack, add a row to `tests/attacks/table/rows.py` and run `python -m tests.attacks.table`."""
 
 
 class NotesIncomplete(Exception):
@@ -254,6 +271,40 @@ def _value(value: str | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else value
 
 
+def attacks_page() -> str:
+    """The page of attacks: each row of the suite's table, and how many get through where."""
+    groups: dict[str, list[Attack]] = {}
+    for attack in ATTACKS:
+        groups.setdefault(attack.id.rpartition("-")[0], []).append(attack)
+    counts = ["| group | attacks | HTTP | sessions | without the guard | usual design |", "|---|---|---|---|---|---|"]
+    for name, attacks in [*groups.items(), ("all", list(ATTACKS))]:
+        numbers = (sum(letter in one.through for one in attacks) for letter in "HSNB")
+        counts.append(f"| {name} | {len(attacks)} | " + " | ".join(str(number) for number in numbers) + " |")
+    sections = [f"## {name.capitalize()}\n\n" + "\n".join(_attack_rows(rows)) for name, rows in groups.items()]
+    return _page([NOTICE, "# Attacks", ATTACKS_INTRO, "\n".join(counts), *sections])
+
+
+def _attack_rows(attacks: Iterable[Attack]) -> Iterator[str]:
+    yield "| id | input | would gain | HTTP | session | no guard | usual |"
+    yield "|---|---|---|---|---|---|---|"
+    for one in attacks:
+        steps = "; ".join(_attack_step(step) for step in one.steps)
+        ways = (_attack_way(one.through.split(), letter) for letter in "HSNB")
+        note = f" ({one.reason})" if one.reason else ""
+        yield f"| {one.id} | {steps} | {one.gain}{note} | {' | '.join(ways)} |"
+
+
+def _attack_step(step: str) -> str:
+    text = step.removeprefix(NEXT).replace("|", "\\|")
+    return ("the next user: " if step.startswith(NEXT) else "") + f"`{text}`"
+
+
+def _attack_way(through: Iterable[str], letter: str) -> str:
+    """Empty where it is stopped; else on which versions it is not."""
+    found = [one for one in through if one.startswith(letter)]
+    return ", ".join("through" if one == letter else f"through on {one[1:]}" for one in found)
+
+
 def pages() -> dict[Path, str]:
     """Path and text of every page that is rendered. Raises NotesIncomplete."""
     folder = HERE / "reference"
@@ -263,6 +314,7 @@ def pages() -> dict[Path, str]:
         folder / "cli.md": commands_page(),
         folder / "providers.md": providers_page(),
         **quickstart_pages(),
+        folder / "attacks.md": attacks_page(),
     }
 
 

@@ -317,6 +317,7 @@ def development_settings(control_url: str, own: Mapping[str, Any], environment: 
         "ROWGATE_CORS_ORIGINS": "*",
         "ROWGATE_PASSWORD_ROLES": "true",
         "ROWGATE_ALLOW_EXPLAIN": "true",
+        "ROWGATE_RLS_GATE": "warn",
         "ROWGATE_INSECURE_ISSUERS": "true",
         "ROWGATE_TRUST_LOCAL_ISSUER": "true",
         "ROWGATE_PUBLIC_NOTICES": "true",

@@ -24,9 +24,11 @@ PAIRS: Final = tuple[tuple[str, str], ...]
 NUMBER_OR_OFF: Final = int | None
 
 
-def _setting(default: Any, meaning: str, *, secret: bool = False, low: int | None = None) -> Any:
-    """A row of the table; ``low`` is the smallest allowed number."""
-    metadata = {"meaning": meaning, "secret": secret, "low": low}
+def _setting(
+    default: Any, meaning: str, *, secret: bool = False, low: int | None = None, words: tuple[str, ...] = ()
+) -> Any:
+    """A row of the table; ``low`` is the smallest allowed number, ``words`` are the only allowed texts."""
+    metadata = {"meaning": meaning, "secret": secret, "low": low, "words": words}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -79,6 +81,12 @@ class Settings:
     )
     allow_explain: bool = _setting(
         False, "Whether exposed roles may use plain EXPLAIN. It tells about other people's rows: development only."
+    )
+    rls_gate: str = _setting(
+        "enforce",
+        "What happens to a statement that names something which row-level security does not protect: enforce refuses "
+        "it, warn logs it, off lets it pass.",
+        words=("enforce", "warn", "off"),
     )
     insecure_issuers: bool = _setting(
         False, "Whether key sets may be fetched over plain http from loopback addresses. Development only."
@@ -155,6 +163,8 @@ def describe() -> Iterator[SettingDescription]:
         if isinstance(default, bool):
             text = text.lower()
         kind = words.get(kinds[row.name], "list, separated by commas")
+        if row.metadata["words"]:
+            kind = " or ".join(row.metadata["words"])
         if kinds[row.name] == PAIRS:
             kind = "pairs name=text, separated by blanks"
         yield SettingDescription(row.name, kind, text, row.metadata["meaning"], row.metadata["secret"])
@@ -183,6 +193,7 @@ def load(
             if name not in known:
                 raise SettingInvalid(f"{source} sets {name!r}, which is no setting", hint="See `rowgate serve --help`.")
             values[name] = _convert(name, kinds[name], value, source, known[name].metadata["low"])
+            _require_word(name, values[name], source, known[name].metadata["words"])
     if values.get("port") == 0:
         values.setdefault("tcp_port", 0)  # whoever wants no fixed port wants none at all
     return Settings(**values)
@@ -225,6 +236,13 @@ def _convert(name: str, kind: Any, value: Any, source: str, low: int | None) -> 
         expected = words.get(kind, "a list of texts")
         raise SettingInvalid(f"{source} sets {name} to a value of the wrong kind", detail=f"expected {expected}")
     return converted
+
+
+def _require_word(name: str, value: Any, source: str, words: tuple[str, ...]) -> None:
+    if words and value not in words:
+        raise SettingInvalid(
+            f"{source} sets {name} to a text that it cannot be", detail=f"expected one of {', '.join(words)}"
+        )
 
 
 def _boolean(value: Any) -> bool | None:

@@ -23,7 +23,9 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
     try:
         server.start()
         folder = tmp_path_factory.mktemp("gateways")
-        with two_gateways(server, folder, ROWGATE_PUBLIC_NOTICES="true", ROWGATE_ADMIN_PORT="0") as running:
+        with two_gateways(
+            server, folder, ROWGATE_PUBLIC_NOTICES="true", ROWGATE_ADMIN_PORT="0", ROWGATE_RLS_GATE="warn"
+        ) as running:
             yield running
     finally:
         server.remove()

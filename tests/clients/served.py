@@ -26,6 +26,7 @@ alter table notices enable row level security;
 create policy everyone on notices for select to anonymous using (id = 1);
 create function slowly() returns void language sql security definer as 'select pg_sleep(20)';
 grant execute on function slowly() to authenticated;
+insert into rowgate.gate_exemption (schema_name, object_name) values ('public', 'slowly');
 """
 
 

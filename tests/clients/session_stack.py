@@ -114,7 +114,9 @@ def sessions_before(server: TestServer, *more: str, **settings: str) -> Iterator
         superuser.execute(sql.SQL("create role neondb_owner login createrole password {}").format(password))
         try:
             prepared = set_up(server, "neondb", owner="neondb_owner", tables=";".join((*SCHEMA, *more)))
-            with serve(prepared, ROWGATE_PASSWORD_ROLES="true", **settings) as served:
+            # As in `rowgate dev`: these tests are about sessions, and have tables without policies.
+            open_here = {"ROWGATE_PASSWORD_ROLES": "true", "ROWGATE_RLS_GATE": "warn"}
+            with serve(prepared, **{**open_here, **settings}) as served:
                 yield Sessions(_stack_of(served, as_url(prepared.admin_url, user="neondb_owner", password=password)))
         finally:
             superuser.execute("drop database if exists neondb with (force)")

@@ -1,9 +1,9 @@
-"""Two ``rowgate serve`` on one database, and a provider whose keys the test holds, so that tokens have any shape."""
+"""``rowgate serve`` on one database, and a provider whose keys the test holds, so that tokens have any shape."""
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -88,17 +88,22 @@ class Gateways:
 
 
 @contextmanager
-def two_gateways(server: TestServer, folder: Any, *provider: str, **settings: str) -> Iterator[Gateways]:
-    """Both, with the provider registered."""
+def gateways_of(number: int, server: TestServer, folder: Any, *provider: str, **settings: str) -> Iterator[Gateways]:
+    """So many gateways in front of one database of ``server``, with the provider registered."""
     key_file = folder / "keys.json"
     key_file.write_text(key_set())
     with ExitStack() as stack:
         prepared = stack.enter_context(prepared_on(server))
         variables = environment(prepared.control_conninfo(), **settings)
-        ready = [stack.enter_context(running_gateway(variables))[1] for _ in range(2)]
+        ready = [stack.enter_context(running_gateway(variables))[1] for _ in range(number)]
         gateways = Gateways(prepared, ready, variables, str(key_file))
         gateways.add_provider(*provider)
         yield gateways
+
+
+def two_gateways(server: TestServer, folder: Any, *provider: str, **settings: str) -> AbstractContextManager[Gateways]:
+    """Both, with the provider registered."""
+    return gateways_of(2, server, folder, *provider, **settings)
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 1.0) -> float | None:

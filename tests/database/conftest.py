@@ -126,10 +126,19 @@ def own_prepared(postgres: TestServer) -> Iterator[Prepared]:
 
 @pytest.fixture
 def bare(postgres: TestServer) -> Iterator[TestServer]:
-    """A server without any role of Rowgate's, before and after. No prepared database may be open."""
+    """A server without any role of Rowgate's, before and after. No prepared database may be open; those that earlier
+    tests have left behind go."""
+    _drop_databases(postgres)
     _drop_roles(postgres)
     yield postgres
     _drop_roles(postgres)
+
+
+def _drop_databases(server: TestServer) -> None:
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        left = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
+        for (name,) in connection.execute(left.encode()).fetchall():
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _drop_roles(server: TestServer) -> None:

@@ -23,6 +23,7 @@ from rowgate.errors import (
 from rowgate.identity.claim_rules import ClaimRules, Condition, Reading
 from rowgate.identity.provider import Provider
 from rowgate.registry.registry import ArrayElement, Registry, RegistrySnapshot
+from rowgate.registry.snapshot import SCHEMA_VERSION
 from rowgate.rls.extension import registry_script
 from tests.database.conftest import CONTROL_PASSWORD, Prepared, prepared_on
 from tests.servers import TestServer
@@ -215,9 +216,9 @@ async def test_without_the_extension_or_a_column_or_the_version(registry: Regist
         admin.execute("UPDATE rowgate.schema_version SET version = 7")
     with pytest.raises(SetupIncomplete) as refusal:
         await registry.snapshot()
-    assert refusal.value.detail == "expected version 2, got 7"
+    assert refusal.value.detail == f"expected version {SCHEMA_VERSION}, got 7"
     with own_prepared.admin() as admin:
-        admin.execute("UPDATE rowgate.schema_version SET version = 2")
+        admin.execute(f"UPDATE rowgate.schema_version SET version = {SCHEMA_VERSION}".encode())
         admin.execute("ALTER TABLE rowgate.provider RENAME roles TO rollen")
     with pytest.raises(SetupIncomplete):
         await registry.snapshot()
@@ -247,7 +248,7 @@ async def test_following_waits_for_set_up(postgres: TestServer) -> None:
         assert not done
         assert not registry.is_connected
         with prepared.admin() as admin:
-            admin.execute("UPDATE rowgate.schema_version SET version = 2")
+            admin.execute(f"UPDATE rowgate.schema_version SET version = {SCHEMA_VERSION}".encode())
         assert (await found).database == prepared.name
         await registry.close()
 

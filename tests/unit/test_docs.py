@@ -18,6 +18,7 @@ from rowgate.settings import describe
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "examples" / "README.md",
     *sorted((ROOT / "examples").glob("*/README.md")),
@@ -27,7 +28,7 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A command as the documents write it: after the prompt, in code, in $(...), or after variables.
 CALL = re.compile(
-    r"(?:^|[`(\"' ])rowgate ((?:provider|revocation|webhook|admin-token|template|issuer) [a-z-]+|token inspect"
+    r"(?:^|[`(\"' ])rowgate ((?:gate|provider|revocation|webhook|admin-token|template|issuer) [a-z-]+|token inspect"
     r"|[a-z][a-z-]*)"
     r"((?:(?!\$\()[^`\n|;)])*)",
     re.MULTILINE,

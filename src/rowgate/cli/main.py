@@ -17,6 +17,8 @@ from rowgate.cli import (
     admin_token,
     connection_string,
     dev,
+    doctor,
+    gate,
     issuer,
     provider,
     provider_import,
@@ -41,6 +43,8 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
+app.command("doctor")(doctor.doctor)
+app.add_typer(gate.app, name="gate")
 provider.app.command("import")(provider_import.import_list)
 app.add_typer(provider.app, name="provider")
 app.command("revoke")(revocation.revoke)

@@ -55,6 +55,13 @@ def setup(
     rotate_passwords: Annotated[
         bool, typer.Option("--rotate-passwords", help="New passwords for the login roles.")
     ] = False,
+    harden: Annotated[
+        bool,
+        typer.Option("--harden", help="Take from PUBLIC what exposed roles must not do; other logins keep it."),
+    ] = False,
+    unharden: Annotated[
+        bool, typer.Option("--unharden", help="Give back exactly what --harden took in this database.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done as SQL, and do nothing.")
     ] = False,
@@ -78,6 +85,8 @@ def setup(
         control_password=os.environ.get("ROWGATE_CONTROL_PASSWORD") or None,
         rotate_key=rotate_key,
         rotate_passwords=rotate_passwords,
+        harden=harden,
+        unharden=unharden,
     )
     with _connect(database_url) as connection:
         if pg_config is not None and not dry_run:

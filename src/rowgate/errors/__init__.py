@@ -15,6 +15,7 @@ error never holds a token, a password, a parameter value or the name of another 
     │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused, TokenRevoked
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
+    ├── RowSecurityMissing      the gate did not: no policy protects what it names      400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
     │                           StatementTimeout 400, RevocationLimit 503, RateExceeded 429
@@ -26,7 +27,7 @@ error never holds a token, a password, a parameter value or the name of another 
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
         ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused,
         │   RevocationUnknown 404, WebhookUnknown 404, WebhookConflict 409,
-        │   AdminTokenUnknown 404, AdminTokenConflict 409
+        │   AdminTokenUnknown 404, AdminTokenConflict 409, GateObjectUnknown 404
         └── of the local issuer: UserUnknown 404, TemplateUnknown 404, IssuerRecordUnknown 404, IssuerInputInvalid 400,
             IssuerSecretRefused 401, AuthorizationRefused 400
 
@@ -45,6 +46,7 @@ from rowgate.errors.operator import (
     ConfigurationError,
     DataFolderInUse,
     DataFolderUnusable,
+    GateObjectUnknown,
     IssuerInputInvalid,
     IssuerRecordUnknown,
     IssuerSecretRefused,
@@ -74,6 +76,7 @@ from rowgate.errors.request import (
     NoticeRefused,
     RequestRefused,
     RoleUnknown,
+    RowSecurityMissing,
     StatementRefused,
     UnsupportedStatement,
 )
@@ -137,6 +140,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "DatabaseUnknown",
+    "GateObjectUnknown",
     "InternalFault",
     "IssuerInputInvalid",
     "IssuerRecordUnknown",
@@ -161,6 +165,7 @@ __all__ = [
     "RevocationLimit",
     "RevocationUnknown",
     "RoleUnknown",
+    "RowSecurityMissing",
     "RowgateError",
     "ServerStartFailed",
     "ServerStarting",

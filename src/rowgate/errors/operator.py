@@ -118,6 +118,14 @@ class AdminTokenConflict(ConfigurationError):
     default_hint = "Take the other one back first with `rowgate admin-token revoke NAME`."
 
 
+class GateObjectUnknown(ConfigurationError):
+    """What the gate of row-level security is told about is not there, or not exempt."""
+
+    code = "gate_object_unknown"
+    status = 404
+    default_hint = "See `rowgate gate list`; write the name as SCHEMA.NAME."
+
+
 class UserUnknown(ConfigurationError):
     """The local issuer has no user of this name."""
 

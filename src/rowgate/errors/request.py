@@ -100,6 +100,14 @@ class AddressRefused(RequestRefused):
     default_hint = "Call it as localhost or 127.0.0.1, or list the name in admin_hosts."
 
 
+class RowSecurityMissing(RowgateError):
+    """The statement names something that row-level security does not protect; nothing was sent to Postgres."""
+
+    code = "row_security_missing"
+    sqlstate = "42501"
+    status = 400
+
+
 class StatementRefused(RowgateError):
     """The guard did not let a statement through. ``detail`` names the node, function or relation."""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete, TokenRevoked
+from rowgate.gateway.row_security import RowSecurity
 from rowgate.guard.guard import Guard
 from rowgate.identity.compact import CompactToken
 from rowgate.identity.key_cache import KeySetCache
@@ -58,6 +59,7 @@ class Database:
     ) -> None:
         self.name = name
         self.guard = guard
+        self.row_security = RowSecurity(settings.rls_gate, registry.rows)
         self._settings = settings
         self._opener = opener
         self._registry = registry
@@ -82,6 +84,7 @@ class Database:
         if not self._settings.trust_local_issuer:
             refuse_local(snapshot.providers)
         await self._apply(snapshot)
+        await self.row_security.start()
         self._watcher = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
@@ -89,6 +92,7 @@ class Database:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
+        await self.row_security.close()
         for pool in self._pools.values():
             await pool.close()
         await self._registry.close()
@@ -233,6 +237,7 @@ class Database:
     async def _follow(self) -> None:
         prune_at = time.monotonic() + PRUNE_SECONDS
         async for snapshot in self._registry.watch():
+            self.row_security.notice()
             try:
                 await self._apply(snapshot)
                 if time.monotonic() > prune_at:

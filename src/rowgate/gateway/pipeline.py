@@ -18,6 +18,7 @@ from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.limits import SubjectLimits
 from rowgate.gateway.request import SqlRequest, decode
 from rowgate.gateway.response import Response, error_response, result_json
+from rowgate.gateway.row_security import RowSecurity
 from rowgate.guard.guard import Guard
 from rowgate.guard.verdict import Verdict
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
@@ -61,6 +62,7 @@ class Pipeline:
         verdicts = [
             guard.check(text) if len(text) < LONG_TEXT else await _judge_apart(guard, text) for text in request.texts
         ]
+        await _pass_gate(database.row_security, role, verdicts)
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
@@ -111,6 +113,12 @@ class Pipeline:
 
 def _only_reads(verdicts: Sequence[Verdict]) -> bool:
     return all(verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts)
+
+
+async def _pass_gate(gate: RowSecurity, role: str, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        if not gate.passes(role, verdict):
+            await gate.admit(role, verdict)
 
 
 async def _judge_apart(guard: Guard, text: str) -> Verdict:

@@ -104,4 +104,4 @@ def _weigh_text(text: str) -> int:
 
 
 def _weigh_names(verdict: Verdict) -> int:
-    return sum(_NAME_BYTES + len(name) for name in (*verdict.tables, *verdict.functions))
+    return sum(_NAME_BYTES + len(name) for name in (*verdict.tables, *verdict.functions, *verdict.dotted))

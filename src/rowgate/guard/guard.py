@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 from rowgate.errors import StatementRefused
 from rowgate.guard.cache import VerdictCache
 from rowgate.guard.catalog import FunctionCatalog
-from rowgate.guard.functions import is_known_harmless
 from rowgate.guard.nodes import STATEMENTS
 from rowgate.guard.parser import (
     DEFAULT_STATEMENT_BYTES,
@@ -200,14 +199,7 @@ class Guard:
             raise refusal.at(parsed.position(first.get("stmt_location", 0))).error()
         walk = Walk(self.profile, self._catalog, parsed)
         walk.run(node["query"] if kind == "explain" else first["stmt"])
-        return Verdict(
-            kind,
-            tuple(sorted(walk.tables)),
-            tuple(sorted(walk.functions)),
-            fingerprint_here(parsed.data),
-            not walk.writes,
-            not all(is_known_harmless(name, self._catalog) for name in walk.functions),
-        )
+        return walk.verdict(kind, fingerprint_here(parsed.data))
 
 
 def _outcome(decision: _D | Refusal) -> _D:

@@ -29,7 +29,9 @@ class Verdict:
     hash of the statement's shape (16 hexadecimal digits, the same whatever the literals are; empty for an empty
     text). ``reads_only`` is True when nothing in the text itself writes or locks rows; functions of the user that
     it calls may still do so. ``calls_user_functions`` is True when it names a function that is neither Postgres's own
-    nor one of the identity: what such a function leaves in the session nobody knows.
+    nor one of the identity: what such a function leaves in the session nobody knows. ``user_functions`` are those, and
+    ``dotted`` are the names that follow a dot, sorted: Postgres calls a function of that name where there is no such
+    column.
     """
 
     kind: str
@@ -38,6 +40,8 @@ class Verdict:
     fingerprint: str
     reads_only: bool
     calls_user_functions: bool = False
+    user_functions: tuple[str, ...] = ()
+    dotted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Final
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
-from rowgate.guard.functions import judge_column, judge_function
+from rowgate.guard.functions import is_known_harmless, judge_column, judge_function
 from rowgate.guard.nodes import NODE, NODES, STATEMENTS
 from rowgate.guard.parser import ParsedText
 from rowgate.guard.relations import judge_qualified_name, judge_relation
 from rowgate.guard.statements import Node, Profile, judge_statement
 from rowgate.guard.type_names import judge_type
-from rowgate.guard.verdict import Refusal, shown
+from rowgate.guard.verdict import Refusal, Verdict, shown
 
 Scope = frozenset[str]
 _NO_NAMES: Scope = frozenset()
@@ -41,9 +41,10 @@ Handler = Callable[[Any, str, Node, "int | None", Scope], Scope]
 
 
 class Walk:
-    """What one walk found: ``tables``, ``functions`` and whether the statement ``writes`` or locks rows."""
+    """What one walk found: ``tables``, ``functions``, the names that are ``dotted`` behind something, and whether the
+    statement ``writes`` or locks rows."""
 
-    __slots__ = ("_catalog", "_parsed", "_pending", "_profile", "functions", "tables", "writes")
+    __slots__ = ("_catalog", "_parsed", "_pending", "_profile", "dotted", "functions", "tables", "writes")
 
     handlers: ClassVar[Mapping[str, Handler]]
     value_functions: ClassVar[frozenset[str]] = _OPEN_VALUE_FUNCTIONS
@@ -55,6 +56,7 @@ class Walk:
         self._pending: list[tuple[str, Node, int | None, Scope]] = []
         self.tables: set[str] = set()
         self.functions: set[str] = set()
+        self.dotted: set[str] = set()
         self.writes = False
 
     def run(self, statement: Node) -> None:
@@ -88,6 +90,20 @@ class Walk:
                 else:
                     ((child_kind, child_node),) = value.items()
                     pending.append((child_kind, child_node, offset, scope))
+
+    def verdict(self, kind: str, fingerprint: str) -> Verdict:
+        """What was found, as the verdict on a statement of this kind and fingerprint."""
+        user_functions = tuple(sorted(name for name in self.functions if not is_known_harmless(name, self._catalog)))
+        return Verdict(
+            kind,
+            tuple(sorted(self.tables)),
+            tuple(sorted(self.functions)),
+            fingerprint,
+            not self.writes,
+            bool(user_functions),
+            user_functions,
+            tuple(sorted(self.dotted)),
+        )
 
     def judge_relation(self, node: Node, scope: Scope) -> Refusal | None:
         """The refusal for a relation that is read; the names of ``scope`` are table expressions."""
@@ -173,7 +189,9 @@ class Walk:
         for item in names:
             string = item.get("String")
             if string is not None:
-                self._judge(judge_column(string.get("sval", ""), self._catalog), offset)
+                name = string.get("sval", "")
+                self._judge(judge_column(name, self._catalog), offset)
+                self.dotted.add(name)
         return scope
 
     def type_name(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:

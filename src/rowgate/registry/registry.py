@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 from rowgate.errors import (
     AdminTokenConflict,
     AdminTokenUnknown,
+    GateObjectUnknown,
     ProviderConflict,
     ProviderUnknown,
     RevocationUnknown,
@@ -31,8 +32,9 @@ from rowgate.identity.claim_rules import written_rules
 from rowgate.identity.provider import Provider
 from rowgate.identity.revocation import Revocation, RevocationChanges
 from rowgate.identity.webhooks import Webhook, check_secret
-from rowgate.registry import access, revocations
+from rowgate.registry import access, exemptions, revocations
 from rowgate.registry.control_connection import Connection, ControlConnection
+from rowgate.registry.exemptions import Exemption
 from rowgate.registry.revocations import ReceivedMessage, RevocationReader
 from rowgate.registry.snapshot import (
     SNAPSHOT_QUERY,
@@ -249,6 +251,25 @@ class Registry:
         """Takes an admin token back. Raises AdminTokenUnknown, else like ``snapshot``."""
         if not await self._control.write(lambda connection: access.remove_admin_token(connection, name)):
             raise AdminTokenUnknown("No admin token has this name.", detail=f"got {name!r}")
+
+    # --- the gate of row-level security -----------------------------------------------------------------------
+
+    async def exemptions(self) -> tuple[Exemption, ...]:
+        """What the gate lets through on purpose, by name. Raises like ``snapshot``."""
+        return await self._control.read(exemptions.all_of)
+
+    async def add_exemption(self, schema: str, name: str, reason: str = "") -> None:
+        """Lets a relation, or the functions of a name, through the gate. Doing it again changes the reason.
+
+        Raises GateObjectUnknown where the database has nothing of this name, SettingInvalid, else like ``snapshot``.
+        """
+        if not await self._control.write(lambda connection: exemptions.add(connection, schema, name, reason)):
+            raise GateObjectUnknown("The database has no relation or function of this name.", detail=f"{schema}.{name}")
+
+    async def remove_exemption(self, schema: str, name: str) -> None:
+        """Takes an exemption back. Raises GateObjectUnknown, else like ``snapshot``."""
+        if not await self._control.write(lambda connection: exemptions.remove(connection, schema, name)):
+            raise GateObjectUnknown("Nothing of this name is exempt.", detail=f"got {schema}.{name}")
 
     # --- revocations ------------------------------------------------------------------------------------------
 

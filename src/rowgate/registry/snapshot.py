@@ -17,7 +17,7 @@ from rowgate.identity.provider import Provider
 from rowgate.identity.revocation import NO_CHANGES, RevocationChanges
 from rowgate.identity.webhooks import Webhook
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _log = logging.getLogger(__name__)
 

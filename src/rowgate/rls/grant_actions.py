@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rowgate.rls import extension
 from rowgate.rls.actions import Action, CannotProceed, Database, identifier, identifiers
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 # to_regclass() and its like raise an error for names in schemas that the connected role may not use.
@@ -43,6 +43,7 @@ _CHANGED_TABLES = (
     "rowgate.received_message",
     "rowgate.webhook",
     "rowgate.admin_token",
+    "rowgate.gate_exemption",
 )
 _READ_TABLES = ("rowgate.exposed_role", "rowgate.schema_version", "rowgate.revocation_change", "auth.session_key")
 
@@ -112,6 +113,27 @@ def registry_action(database: Database) -> Action:
         sql="CREATE SCHEMA IF NOT EXISTS rowgate AUTHORIZATION rowgate_owner;\nSET LOCAL ROLE rowgate_owner;\n\n"
         + extension.registry_script()
         + "\nRESET ROLE;\n",
+        missing=missing,
+    )
+
+
+def catalog_trigger_action(database: Database) -> Action:
+    """The event trigger that tells gateways of changes to tables, policies and privileges."""
+
+    def missing(_: bool) -> str | None:
+        present = database.rows(
+            "SELECT FROM pg_catalog.pg_event_trigger AS t WHERE t.evtname = 'rowgate_catalog' AND t.evtenabled <> 'D'"
+        )
+        return None if present else "there is none, or it is disabled"
+
+    return Action(
+        title="Event trigger rowgate_catalog",
+        why="Gateways learn of new tables and of policies at once; without it they look every 15 seconds.",
+        runner="a superuser",
+        sql="""
+DROP EVENT TRIGGER IF EXISTS rowgate_catalog;
+CREATE EVENT TRIGGER rowgate_catalog ON ddl_command_end EXECUTE FUNCTION rowgate.announce_catalog_change();
+""",
         missing=missing,
     )
 

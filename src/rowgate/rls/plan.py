@@ -30,9 +30,9 @@ class SetupOptions:
     ``grant_tables`` says whether privileges on tables and sequences are granted at all. ``control_password`` is the
     password that ``rowgate_control`` is to have (None: a random one when the role is made, else the one it has).
     ``rotate_key`` puts a new session key beside the present one, ``rotate_passwords`` gives the login roles new
-    passwords.
+    passwords. ``harden`` takes from PUBLIC what exposed roles must not do, ``unharden`` gives it back.
 
-    Raises SettingInvalid for a role name that cannot be exposed.
+    Raises SettingInvalid for a role name that cannot be exposed, and where both are asked for.
     """
 
     roles: tuple[str, ...] = ("authenticated", "anonymous")
@@ -42,10 +42,14 @@ class SetupOptions:
     control_password: str | None = field(default=None, repr=False)
     rotate_key: bool = False
     rotate_passwords: bool = False
+    harden: bool = False
+    unharden: bool = False
 
     def __post_init__(self) -> None:
         if not self.roles or len(set(self.roles)) != len(self.roles):
             raise SettingInvalid("The exposed roles must be named, each once.", detail=f"got {self.roles!r}")
+        if self.harden and self.unharden:
+            raise SettingInvalid("A database is hardened, or hardening is undone, not both.")
         for role in self.roles:
             _require_exposable(role)
         for name in (*self.schemas, *self.owners):

@@ -3,7 +3,7 @@
 ``plan`` runs every step that is missing in a transaction that is rolled back: whether a role may do something differs
 between Postgres versions and providers, and only the server knows. ``apply`` does the same and commits. A step counts
 as done when the server says that its result is there, never by a command tag: a GRANT without the right only warns.
-Set-up never takes privileges away and never drops anything.
+Set-up never drops anything, and takes privileges away only where it is asked to harden.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from rowgate.errors import ConnectFailed, SettingInvalid, SetupIncomplete
-from rowgate.rls import grant_actions, role_actions
+from rowgate.rls import grant_actions, hardening, role_actions
 from rowgate.rls.actions import Action, CannotProceed, Database
 from rowgate.rls.plan import Outcome, Plan, SetupOptions, Step, StepState
 
@@ -106,14 +106,25 @@ def _actions(database: Database) -> Iterator[Action]:
         yield role_actions.exposed_role_action(database, role)
     yield grant_actions.extension_action(database)
     yield grant_actions.registry_action(database)
+    if database.is_superuser:
+        yield grant_actions.catalog_trigger_action(database)
     for role in options.roles:
         yield role_actions.login_action(database, role)
     yield role_actions.control_action(database)
     yield role_actions.connect_action(database)
     yield grant_actions.control_grants_action(database)
     yield grant_actions.key_action(database)
-    if not options.grant_tables:
-        return
+    if options.grant_tables:
+        yield from _table_actions(database)
+    if options.harden:
+        yield from hardening.hardening_actions(database)
+    elif options.unharden:
+        yield hardening.undo_action(database)
+
+
+def _table_actions(database: Database) -> Iterator[Action]:
+    """What exposed roles may do with tables, those that are there and those to come."""
+    options = database.options
     for schema in options.schemas:
         yield grant_actions.schema_action(database, schema)
     yield from grant_actions.table_actions(database)

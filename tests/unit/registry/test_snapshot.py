@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rowgate.errors import SetupIncomplete
 from rowgate.identity.webhooks import Webhook
-from rowgate.registry.snapshot import AdminToken, ExposedRole, SessionKey, read_snapshot
+from rowgate.registry.snapshot import SCHEMA_VERSION, AdminToken, ExposedRole, SessionKey, read_snapshot
 
 PROVIDER = {
     "name": "clerk",
@@ -25,7 +25,7 @@ PROVIDER = {
 def row(**changes: Any) -> dict[str, Any]:
     empty: dict[str, Any] = {"providers": None, "exposed_roles": None, "session_keys": None}
     empty |= {"webhooks": None, "admin_tokens": None}
-    return {"version": 2, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
+    return {"version": SCHEMA_VERSION, "database": "app", "server_version": 180004, "clock": 1000.0, **empty, **changes}
 
 
 def test_an_empty_registry() -> None:
@@ -57,7 +57,7 @@ def test_everything_in_its_place() -> None:
     assert repr(secret) not in repr(snapshot)
 
 
-@pytest.mark.parametrize("version", [None, 0, 1, 3, "2"])
+@pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, str(SCHEMA_VERSION)])
 def test_another_version_is_refused(version: object) -> None:
     with pytest.raises(SetupIncomplete):
         read_snapshot(row(version=version), 1.0, 1.0)

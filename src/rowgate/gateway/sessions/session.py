@@ -314,6 +314,7 @@ class Session:
         elif isinstance(request, requests.Bind):
             definition = conversation.definition(request.statement)
             await self._present_token(definition.statement, request)
+            await self._pass_gate(definition.statement)
             conversation.bind(self._backend or await self._hold(), request, status=self._relay.status)
         elif isinstance(request, requests.Describe):
             conversation.describe(self._backend or await self._hold(), request)
@@ -359,6 +360,7 @@ class Session:
             statements = await self._judge(request.sql)
             for statement in statements:
                 await self._present_token(statement, None)
+                await self._pass_gate(statement)
             if not statements and self._backend is None:
                 self._outflow.write(answers.EMPTY_QUERY_RESPONSE + answers.ready_for_query(answers.IDLE))
                 return
@@ -435,6 +437,14 @@ class Session:
         if len(text) < LONG_TEXT:
             return guard.check_session(text)
         return await asyncio.wrap_future(guard.submit_session(text))
+
+    async def _pass_gate(self, statement: SessionStatement | None) -> None:
+        """Before each run, because what was harmless when it was prepared may be exposed by now."""
+        if statement is None or statement.verdict is None:
+            return
+        gate = self._database.row_security
+        if not gate.passes(self._role, statement.verdict):
+            await gate.admit(self._role, statement.verdict)
 
     async def _one_statement(self, sql: bytes) -> SessionStatement | None:
         statements = await self._judge(sql)

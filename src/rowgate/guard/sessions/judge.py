@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
-from rowgate.guard.functions import is_known_harmless
 from rowgate.guard.nodes import STATEMENTS
 from rowgate.guard.parser import ParsedText, fingerprint_here
 from rowgate.guard.relations import judge_relation
@@ -25,7 +24,7 @@ from rowgate.guard.sessions.statement import SessionKind, SessionSetting, Sessio
 from rowgate.guard.sessions.tree import Node, setting_constant
 from rowgate.guard.sessions.walk import SessionWalk
 from rowgate.guard.statements import Profile, judge_statement
-from rowgate.guard.verdict import TOO_COMPLEX, Refusal, Verdict, shown
+from rowgate.guard.verdict import TOO_COMPLEX, Refusal, shown
 
 MOST_STATEMENTS: Final = 500
 """Statements in one text. Each is judged, sent and answered by itself."""
@@ -73,14 +72,8 @@ class _Case:
         walk = SessionWalk(self.profile, self.catalog, self.parsed)
         for tree in trees:
             walk.run(tree)
-        verdict = Verdict(
-            what,
-            tuple(sorted(walk.tables)),
-            tuple(sorted(walk.functions)),
-            fingerprint_here(self.data),
-            not walk.writes and kind is not SessionKind.COPY_FROM,
-            not all(is_known_harmless(name, self.catalog) for name in walk.functions),
-        )
+        walk.writes = walk.writes or kind is SessionKind.COPY_FROM
+        verdict = walk.verdict(what, fingerprint_here(self.data))
         parameters = tuple((number, None) for number in sorted(walk.setting_parameters))
         return self.made(kind, verdict=verdict, parameters=parameters, **values)
 

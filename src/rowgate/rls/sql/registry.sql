@@ -145,6 +145,26 @@ CREATE TABLE IF NOT EXISTS rowgate.admin_token (
     expires_at timestamptz
 );
 
+-- What hardening has taken from PUBLIC (and given to rowgate_trusted), so that exactly this can be given back: a
+-- function, table, language, database or schema and the privilege; the default for the functions that a role makes; or the
+-- defaults of a login role.
+CREATE TABLE IF NOT EXISTS rowgate.hardening (
+    kind text NOT NULL CHECK (kind IN ('function', 'table', 'language', 'database', 'schema', 'default', 'login')),
+    name text NOT NULL,
+    privilege text NOT NULL CHECK (privilege IN ('EXECUTE', 'SELECT', 'USAGE', 'TEMPORARY', 'CREATE', 'SET')),
+    changed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (kind, name, privilege)
+);
+
+-- What the gate of row-level security lets through on purpose: a relation, or all functions of a name.
+CREATE TABLE IF NOT EXISTS rowgate.gate_exemption (
+    schema_name text NOT NULL CHECK (pg_catalog.octet_length(schema_name) BETWEEN 1 AND 63),
+    object_name text NOT NULL CHECK (pg_catalog.octet_length(object_name) BETWEEN 1 AND 63),
+    reason text NOT NULL DEFAULT '' CHECK (pg_catalog.octet_length(reason) <= 1024),
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (schema_name, object_name)
+);
+
 -- The command NOTIFY needs no privilege, unlike pg_notify(), which hardening takes away from everyone.
 CREATE OR REPLACE FUNCTION rowgate.announce_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -166,6 +186,19 @@ CREATE OR REPLACE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE ON rowgate.w
 FOR EACH STATEMENT EXECUTE FUNCTION rowgate.announce_change();
 CREATE OR REPLACE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE ON rowgate.admin_token
 FOR EACH STATEMENT EXECUTE FUNCTION rowgate.announce_change();
+CREATE OR REPLACE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE ON rowgate.gate_exemption
+FOR EACH STATEMENT EXECUTE FUNCTION rowgate.announce_change();
 
-INSERT INTO rowgate.schema_version (version) VALUES (2)
+-- Event triggers are a superuser's to make; where set-up may, it makes one that calls this after every change of the
+-- catalog. Without it gateways look again every few seconds, and at names that they do not know.
+CREATE OR REPLACE FUNCTION rowgate.announce_catalog_change() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NOTIFY rowgate_registry;
+END
+$$;
+REVOKE ALL ON FUNCTION rowgate.announce_catalog_change() FROM PUBLIC;
+
+INSERT INTO rowgate.schema_version (version) VALUES (3)
 ON CONFLICT (only_row) DO UPDATE SET version = EXCLUDED.version, installed_at = pg_catalog.now();

@@ -1,0 +1,75 @@
+"""``rowgate doctor``: how each wall stands in a database, and the SQL that mends what does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, resolve_database_url
+from rowgate.errors import ConnectFailed, SettingInvalid
+from rowgate.rls.advisor.advisor import FAMILIES, Report, advise
+from rowgate.rls.advisor.finding import Severity
+
+UNSOUND_STATUS = 1
+MARKS = {Severity.ERROR: "[red]✗[/] ", Severity.WARNING: "[yellow]✗[/] ", Severity.HINT: "[dim]-[/] "}
+
+
+def doctor(
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    fix: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL that mends what was found, and nothing else; do nothing.")
+    ] = False,
+    json_output: JsonOutput = False,
+) -> None:
+    """Look at a database: a tick for each rule that holds, else what was found and the SQL that mends it.
+
+    Nothing is changed. What `rowgate gate allow` exempts is left out. Exit status 1 where something is worse than a
+    hint.
+
+    Example:
+
+        rowgate doctor --database-url postgresql://owner:...@db.internal/app
+    """
+    report = advise(_connect(resolve_database_url(database_url, data_dir)))
+    if json_output:
+        typer.echo(json.dumps({"database": report.database, "sound": report.is_sound, "unread": report.unread,
+                               "findings": [asdict(one) for one in report.findings]}))  # fmt: skip
+    elif fix:
+        typer.echo("\n".join(f"-- {one.id}: {one.object}\n{one.fix_sql}" for one in report.findings))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.is_sound else UNSOUND_STATUS)
+
+
+def _connect(database_url: str) -> psycopg.Connection[object]:
+    try:
+        return psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="rowgate doctor")
+    except psycopg.ProgrammingError as problem:
+        raise SettingInvalid("--database-url is not a connection string") from problem
+    except psycopg.OperationalError as problem:
+        raise ConnectFailed("the database cannot be reached", detail=str(problem).strip()) from problem
+
+
+def _show(report: Report) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for family, rules in FAMILIES:
+        console.print(f"\n[bold]{family}[/]")
+        for rule in rules:
+            if rule.id in report.unread:
+                console.print(f"[dim]?[/] {rule.title}: the connected role may not look")
+                continue
+            found = report.of(rule)
+            console.print(("[green]✓[/] " if not found else MARKS[rule.severity]) + rule.title.replace("[", "\\["))
+            if found:
+                console.print(f"    {rule.why}", style="dim", markup=False)
+            for one in found:
+                lines = one.fix_sql.splitlines()
+                more = " ... (see --sql)" if len(lines) > 1 else ""
+                console.print(f"    {one.object}: {lines[0]}{more}", markup=False)
+    console.print("\n[bold green]Everything holds.[/]" if report.is_sound else "\n`--sql` prints the SQL alone.")
