@@ -234,6 +234,8 @@ class Session:
         if found is None:
             return False
         count, statement = found
+        if statement.verdict is None or not self._database.row_security.passes(self._role, statement.verdict):
+            return False  # decided, or refused, where it can be waited for
         pool = self._database.pool(self._role)
         if not is_quick(pool, statement):
             self._measured = statement
