@@ -1,6 +1,7 @@
 """Sessions that are open on a database when something is revoked, and those that are just logging in."""
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +34,8 @@ class Guest:
 def database() -> Database:
     """One without a registry: what it says is applied by hand."""
     nothing: Any = None
-    made = Database("app", Settings(), nothing, nothing, KeySetCache(Documents(), Clock()), nothing)
+    registry: Any = SimpleNamespace(rows=None)
+    made = Database("app", Settings(), nothing, registry, KeySetCache(Documents(), Clock()), nothing)
     made._apply_identity(snapshot())
     return made
 
