@@ -180,8 +180,8 @@ class SharedReads:
         told: Callable[[DatabaseError, Slot | None], bytes],
         party: Hashable = None,
     ) -> SharedAnswer:
-        """The answer to the read ``exchange``. ``told`` makes an error what the client reads, ``party`` is whose turn it
-        takes.
+        """The answer to the read ``exchange``. ``told`` makes an error what the client reads, ``party`` is whose turn
+        it takes.
 
         Raises NotShared or Overtaken where it must run on a connection of its own, what ``interrupt`` was given, and
         the pool's errors.
