@@ -101,6 +101,14 @@ class Settings:
         "Whether tokens of the local identity provider are trusted, of which anybody who reaches it can have any. "
         "Development only; without it the gateway does not start while such a provider is registered.",
     )
+    statements: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "What the allow-list does for a role: role=record, role=lock or role=off, separated by blanks (a table in the "
+        "file).",
+    )
+    allowlist_file: str = _setting(
+        "rowgate.allowlist.json", "File of the allow-list; what is recorded goes beside it, to FILE.recorded."
+    )
     search_path: str = _setting("public", "search_path of exposed roles, pinned in the startup packet.")
     pool_size: int = _setting(10, "Connections to Postgres per database and exposed role.", low=1)
     queue_length: int = _setting(1000, "Requests that may wait for a connection of one role.", low=0)
@@ -115,7 +123,33 @@ class Settings:
     max_statement_bytes: int = _setting(
         64 * 1024, "Longest SQL text from an exposed role; parsing needs stack in proportion.", low=1024
     )
+    max_result_rows: int | None = _setting(
+        None, "Most rows in the result of one HTTP request that only reads; off has no bound.", low=1
+    )
     subject_concurrency: int = _setting(250, "Requests that one subject may have under way at once.", low=1)
+    organization_concurrency: int | None = _setting(
+        None, "Requests that all members of one organization may have under way at once; off has no bound.", low=1
+    )
+    endpoint_concurrency: int | None = _setting(
+        None, "Requests that one endpoint may have under way at once; off has no bound.", low=1
+    )
+    subject_pool_percent: int = _setting(
+        80,
+        "How much of a pool one subject may hold: another connection only within this share of those that no other "
+        "subject holds. 100 has no bound.",
+        low=1,
+    )
+    subject_queue_length: int = _setting(
+        250, "Requests of one subject that may wait for a connection of one role.", low=0
+    )
+    subject_rate: int | None = _setting(None, "Statements a second for each subject; off has no bound.", low=1)
+    organization_rate: int | None = _setting(
+        None, "Statements a second for each organization; off has no bound.", low=1
+    )
+    endpoint_rate: int | None = _setting(None, "Statements a second for each endpoint; off has no bound.", low=1)
+    rate_burst_seconds: int = _setting(
+        10, "How long somebody may have paused and catch up at once: a rate's bucket holds so many seconds.", low=1
+    )
     max_sessions: int = _setting(10_000, "Clients that may be connected over WebSocket and TCP at once.", low=1)
     statement_cache_size: int = _setting(256, "Prepared statements kept per connection to Postgres.", low=0)
     token_cache_size: int = _setting(100_000, "Verified tokens kept until they expire.", low=0)
@@ -134,6 +168,18 @@ class Settings:
     keep_alive_seconds: int = _setting(75, "How long an idle HTTP connection is kept open.", low=1)
     request_timeout_seconds: int = _setting(30, "How long a client may take to send one request.", low=1)
     shutdown_seconds: int = _setting(10, "How long requests under way may take to end when the gateway stops.", low=0)
+    audit_log: str = _setting(
+        "",
+        "File that gets one line of JSON for each request and each statement of a session, or stderr. SIGHUP opens it "
+        "anew.",
+    )
+    audit_chain: bool = _setting(
+        False, "Whether each line of the audit file has a hash over itself and the line before (rowgate audit verify)."
+    )
+    audit_sql: bool = _setting(
+        False, "Whether audit records hold the SQL text, with the values that a client wrote into it."
+    )
+    activity_records: int = _setting(1000, "Records kept in memory for the management API, where there is one.", low=0)
     log_requests: bool = _setting(False, "Whether each request is logged as one line of JSON on standard error.")
 
 

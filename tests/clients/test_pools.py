@@ -38,7 +38,9 @@ MESS = (
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    with running_sessions(tmp_path_factory.mktemp("pools"), ROWGATE_POOL_SIZE="2") as running:
+    with running_sessions(
+        tmp_path_factory.mktemp("pools"), ROWGATE_POOL_SIZE="2", ROWGATE_SUBJECT_POOL_PERCENT="100"
+    ) as running:
         yield running
 
 

@@ -79,6 +79,8 @@ class Exposed:
         queue_timeout: float = 10.0,
         statement_timeout: float = 30.0,
         server_timeout: float = 30.0,
+        share: int = 100,
+        party_queue_length: int | None = None,
         **opener_options: Any,
     ) -> AsyncIterator[OpenPool]:
         """A pool, closed afterwards; then its backends must go, and nothing may have failed unseen. Times are in
@@ -96,6 +98,8 @@ class Exposed:
             queue_length=queue_length,
             queue_timeout=queue_timeout,
             statement_timeout=statement_timeout,
+            share=share,
+            party_queue_length=party_queue_length,
         )
         opened = OpenPool(self, pool, opener, name)
         try:

@@ -28,7 +28,8 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A command as the documents write it: after the prompt, in code, in $(...), or after variables.
 CALL = re.compile(
-    r"(?:^|[`(\"' ])rowgate ((?:gate|provider|revocation|webhook|admin-token|template|issuer) [a-z-]+|token inspect"
+    r"(?:^|[`(\"' ])rowgate ((?:gate|provider|revocation|webhook|admin-token|template|issuer|audit|allowlist) [a-z-]+"
+    r"|token inspect"
     r"|[a-z][a-z-]*)"
     r"((?:(?!\$\()[^`\n|;)])*)",
     re.MULTILINE,

@@ -15,6 +15,8 @@ from rich.console import Console
 from rowgate import __version__
 from rowgate.cli import (
     admin_token,
+    allowlist,
+    audit,
     connection_string,
     dev,
     doctor,
@@ -51,6 +53,8 @@ app.command("revoke")(revocation.revoke)
 app.add_typer(revocation.app, name="revocation")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(admin_token.app, name="admin-token")
+app.add_typer(allowlist.app, name="allowlist")
+app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
 app.add_typer(template.app, name="template")
 app.add_typer(issuer.app, name="issuer")

@@ -71,6 +71,8 @@ async def _serve(settings: Settings, json_output: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if gateway.journal is not None:
+        loop.add_signal_handler(signal.SIGHUP, gateway.journal.reopen)
     await gateway.start()
     urls = _urls(settings, gateway)
     console = None if settings.admin_port is None else _console(gateway, settings)

@@ -15,6 +15,7 @@ error never holds a token, a password, a parameter value or the name of another 
     │   └── TokenPartyRefused, TokenSubjectMissing, TokenClaimInvalid, TokenRoleRefused, TokenRevoked
     ├── KeySetUnavailable       the provider's keys could not be fetched                503
     ├── StatementRefused        the guard did not let a statement through               400
+    │   └── StatementNotListed  it is not on the role's allow-list
     ├── RowSecurityMissing      the gate did not: no policy protects what it names      400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
@@ -77,6 +78,7 @@ from rowgate.errors.request import (
     RequestRefused,
     RoleUnknown,
     RowSecurityMissing,
+    StatementNotListed,
     StatementRefused,
     UnsupportedStatement,
 )
@@ -171,6 +173,7 @@ __all__ = [
     "ServerStarting",
     "SettingInvalid",
     "SetupIncomplete",
+    "StatementNotListed",
     "StatementRefused",
     "StatementTimeout",
     "TemplateUnknown",

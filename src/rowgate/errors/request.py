@@ -129,3 +129,10 @@ class StatementRefused(RowgateError):
         super().__init__(message, detail=detail, hint=hint)
         self.position = position
         self.refused_sqlstate = sqlstate or self.sqlstate
+
+
+class StatementNotListed(StatementRefused):
+    """The role may run the statements of the allow-list alone, and this one is not on it."""
+
+    code = "statement_not_listed"
+    default_hint = "Record it in development, then `rowgate allowlist diff` and `rowgate allowlist approve`."

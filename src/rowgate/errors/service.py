@@ -14,7 +14,7 @@ class LimitExceeded(RowgateError):
     code = "limit_exceeded"
     sqlstate = "54000"
     status = 503
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
 
 class BodyTooLarge(LimitExceeded):
@@ -69,6 +69,14 @@ class RateExceeded(LimitExceeded):
     status = 429
     retry_after = 5
     default_hint = "Try again in a few seconds."
+
+    def __init__(
+        self, message: str, *, detail: str | None = None, hint: str | None = None, retry_after: int | None = None
+    ) -> None:
+        """``retry_after``: in how many seconds, where that is known."""
+        super().__init__(message, detail=detail, hint=hint)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class TooManySessions(LimitExceeded):

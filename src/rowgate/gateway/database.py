@@ -58,6 +58,8 @@ class Database:
         self, name: str, settings: Settings, opener: Opener, registry: Registry, key_sets: KeySetCache, guard: Guard
     ) -> None:
         self.name = name
+        self.endpoint = ""
+        """The name of the endpoint that it belongs to."""
         self.guard = guard
         self.row_security = RowSecurity(settings.rls_gate, registry.rows)
         self._settings = settings
@@ -305,6 +307,8 @@ class Database:
             queue_length=settings.queue_length,
             queue_timeout=settings.queue_timeout_ms / 1000,
             statement_timeout=settings.statement_timeout_ms / 1000,
+            share=settings.subject_pool_percent,
+            party_queue_length=settings.subject_queue_length,
         )
 
 

@@ -120,6 +120,7 @@ class Endpoint:
             key_sets = KeySetCache(self._fetcher, time.time)
             self._key_sets.append(key_sets)
             database = Database(name, self._settings, self.opener, registry, key_sets, guard)
+            database.endpoint = self.name
             await database.start()
         except BaseException:
             await registry.close()

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Iterator
 
 from rowgate.errors import AuthenticationFailed, SettingInvalid
+from rowgate.gateway.allowlist import AllowList
+from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.http.server import HttpServer
-from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.limits import Limits
 from rowgate.gateway.notices import Notices
 from rowgate.gateway.pipeline import Pipeline
 from rowgate.gateway.response import Response
@@ -32,9 +34,11 @@ class Gateway:
         """Raises SettingInvalid."""
         certificates = TlsCertificates.of(settings)
         self._endpoints = _endpoints(settings)
-        self._limits = SubjectLimits(settings.subject_concurrency)
-        pipeline = Pipeline(settings, self._limits, self._locate)
-        self._entrance = Entrance(settings, self._limits, self._locate)
+        self._limits = Limits(settings)
+        self.journal = Journal.of(settings)
+        self._allowlist = AllowList.of(settings)
+        pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self._allowlist)
+        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self._allowlist)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
         self._http = HttpServer(
@@ -54,6 +58,8 @@ class Gateway:
         try:
             for endpoint in self._endpoints.values():
                 await endpoint.start()
+            if self._allowlist is not None:
+                self._allowlist.start()
             self.port = await self._http.start()
             if self._tcp is not None:
                 self.tcp_port = await self._tcp.start()
@@ -69,6 +75,10 @@ class Gateway:
         await asyncio.gather(self._http.stop(), self._sessions.stop())
         for endpoint in self._endpoints.values():
             await endpoint.close()
+        if self._allowlist is not None:
+            await self._allowlist.stop()
+        if self.journal is not None:
+            self.journal.close()
 
     def endpoint(self, name: str | None) -> Endpoint | None:
         """The endpoint called ``name``; the only one where there is one without a name, or none is asked for."""

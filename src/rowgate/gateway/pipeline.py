@@ -10,17 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rowgate.errors import AuthenticationFailed, RowgateError
+from rowgate.errors import AuthenticationFailed, ResultTooLarge, RowgateError
+from rowgate.gateway.allowlist import AllowList
+from rowgate.gateway.audit.journal import Journal
+from rowgate.gateway.audit.record import CLIENT_GONE, INTERNAL_FAULT, Trace
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.http.message import HttpRequest
-from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.limits import Limits, party_of
 from rowgate.gateway.request import SqlRequest, decode
 from rowgate.gateway.response import Response, error_response, result_json
 from rowgate.gateway.row_security import RowSecurity
 from rowgate.guard.guard import Guard
 from rowgate.guard.verdict import Verdict
+from rowgate.identity.principal import Principal
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.exchange import Result
 from rowgate.postgres.execution import Order, execute, execute_alone
@@ -36,52 +40,90 @@ class Pipeline:
     """Answers requests. ``locate`` finds the endpoint that a connection string means."""
 
     settings: Settings
-    limits: SubjectLimits
+    limits: Limits
     locate: Callable[[ConnectionString], Endpoint]
+    journal: Journal | None = None
+    allowlist: AllowList | None = None
 
     async def answer(self, http: HttpRequest) -> Response:
         """The answer to one ``POST /sql``; every refusal is an answer too."""
+        if self.journal is None:
+            return await self._answer(http, None)
+        return await self._answer_recorded(http, self.journal)
+
+    async def _answer_recorded(self, http: HttpRequest, journal: Journal) -> Response:
+        """The same, with a record of it, whatever happens."""
+        trace = Trace("http")
+        try:
+            response = await self._answer(http, trace)
+        except BaseException as problem:
+            word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
+            journal.add(trace.record(word, size=0, with_sql=journal.with_sql))
+            raise
+        journal.add(trace.record(trace.problem, size=len(response.body), with_sql=journal.with_sql))
+        return response
+
+    async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:
         role = None
         try:
             request = decode(http.headers, http.body, max_batch_statements=self.settings.max_batch_statements)
             role = request.connection.role
             endpoint = self.locate(request.connection)
+            if trace is not None:
+                trace.connection, trace.endpoint, trace.texts = request.connection, endpoint.name, request.texts
             if request.token is None and request.connection.password is not None:
-                return await self._answer_password(request, endpoint)
+                return await self._answer_password(request, endpoint, trace)
             name = request.connection.database
             database = endpoint.ready_database(name) or await endpoint.database(name)
-            return await self._answer_token(request, database)
+            return await self._answer_token(request, database, trace)
         except RowgateError as problem:
+            if trace is not None:
+                trace.problem = problem
             return error_response(problem, role)
 
-    async def _answer_token(self, request: SqlRequest, database: Database) -> Response:
+    async def _answer_token(self, request: SqlRequest, database: Database, trace: Trace | None) -> Response:
         """An exposed role: verified identity, guarded statements, shared connections."""
         role = request.connection.role
         principal = database.known_principal(role, request.token) or await database.identify(role, request.token)
+        if trace is not None:
+            trace.principal = principal
         guard = database.guard
+        if self.limits.has_rates:
+            self.limits.spend(principal, database.endpoint, len(request.texts))
         verdicts = [
             guard.check(text) if len(text) < LONG_TEXT else await _judge_apart(guard, text) for text in request.texts
         ]
+        if trace is not None:
+            trace.verdicts = verdicts
         await _pass_gate(database.row_security, role, verdicts)
+        if self.allowlist is not None:
+            self.allowlist.check(role, request.texts, verdicts)
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
             begin=None if request.transaction is None else request.transaction.begin,
             discard_after=True in [verdict.calls_user_functions for verdict in verdicts],
             only_reads=request.transaction is None and _only_reads(verdicts),
+            party=party_of(principal),
         )
-        if principal is None:
+        self.limits.admit(principal, database.endpoint)
+        try:
             results = await execute(database.pool(role), order)
-        else:
-            self.limits.admit(principal.subject)
-            try:
-                results = await execute(database.pool(role), order)
-            finally:
-                self.limits.leave(principal.subject)
+        finally:
+            self.limits.leave(principal, database.endpoint)
+        if trace is not None:
+            trace.results = results
+        if self.settings.max_result_rows is not None and _only_reads(verdicts):
+            _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        return _render(request, results, types)
+        response = _render(request, results, types)
+        return self._with_rates(response, principal, database) if self.limits.has_rates else response
 
-    async def _answer_password(self, request: SqlRequest, endpoint: Endpoint) -> Response:
+    def _with_rates(self, response: Response, principal: Principal | None, database: Database) -> Response:
+        headers = (*response.headers, *self.limits.headers(principal, database.endpoint))
+        return Response(response.status, response.body, headers)
+
+    async def _answer_password(self, request: SqlRequest, endpoint: Endpoint, trace: Trace | None) -> Response:
         """A role with a password: Postgres judges both, on a connection of its own that serves nobody else."""
         connection = request.connection
         if not self.settings.password_roles:
@@ -96,6 +138,8 @@ class Pipeline:
         begin = None if request.transaction is None else request.transaction.begin
         timeout = self.settings.statement_timeout_ms / 1000
         results = await execute_alone(endpoint.opener, login, Order(request.statements, begin=begin), timeout)
+        if trace is not None:
+            trace.results = results
         return _render(request, results, await self._array_types(request, endpoint, results))
 
     async def _array_types(
@@ -109,6 +153,14 @@ class Pipeline:
         except RowgateError:
             return BUILTIN_ARRAYS
         return await database.array_types(results)
+
+
+def _check_rows(results: Sequence[Result], most: int) -> None:
+    """After the fact, because bytes are bounded already; never for what has changed something."""
+    if sum(len(result.rows) for result in results) > most:
+        raise ResultTooLarge(
+            "the result has too many rows", detail=f"at most {most}", hint="Add LIMIT, or raise max_result_rows."
+        )
 
 
 def _only_reads(verdicts: Sequence[Verdict]) -> bool:

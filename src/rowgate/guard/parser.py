@@ -160,6 +160,25 @@ def fingerprint_here(data: bytes) -> str:
         _LIBRARY.pg_query_free_fingerprint_result(result)
 
 
+def normalised(data: bytes) -> str:
+    """A text that the guard let through with ``$n`` in place of every constant, as libpg_query writes it.
+
+    Waits for the worker thread where the text is long. Raises StatementRefused where the parser now sees an error.
+    """
+    return _normalised_here(data) if len(data) <= INLINE_BYTES else BIG_STACK.submit(_normalised_here, data).result()
+
+
+def _normalised_here(data: bytes) -> str:
+    result = _LIBRARY.pg_query_normalize(data)
+    try:
+        if result.error:
+            raise _syntax_error(result.error.contents.message.decode("utf-8", "replace"), 0)
+        text: bytes = result.normalized_query
+        return text.decode()
+    finally:
+        _LIBRARY.pg_query_free_normalize_result(result)
+
+
 def _syntax_error(message: str, cursor: int) -> StatementRefused:
     if message.startswith("memory exhausted"):  # the grammar's own stack: bison gives up at 10,000 levels
         return Refusal(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
 from typing import Final, Protocol
 
@@ -84,6 +84,8 @@ class Connection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self.holders = 0
         """For its pool: how many requests use it. More than one only while all of them do nothing but read."""
+        self.party: Hashable = None
+        """For its pool: who holds it."""
         self.on_free: Callable[[Connection], None] | None = None
         """Called when it has answered the last exchange, and nobody had waited for that."""
         self._listener: Listener | None = None

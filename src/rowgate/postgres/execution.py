@@ -7,7 +7,7 @@ back idle and outside any transaction, or it is dropped. Never decides what may 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ class Order(msgspec.Struct, frozen=True):
     ``identity`` is whom they run for (None: nobody); ``begin`` is the SQL that opens
     an explicit transaction (None: the statements share the implicit one); ``discard_after`` asks for DISCARD ALL
     before the connection serves anyone else, because a function of the user may have left something in the session;
-    ``only_reads`` says that running them twice does no harm.
+    ``only_reads`` says that running them twice does no harm; ``party`` is whose turn in the pool they take.
     """
 
     statements: Sequence[Statement]
@@ -39,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     begin: bytes | None = None
     discard_after: bool = False
     only_reads: bool = False
+    party: Hashable = None
 
 
 async def execute(pool: Pool, order: Order) -> list[Result]:
@@ -47,12 +48,14 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
     Raises DatabaseError for what Postgres refused, StatementTimeout, ResultTooLarge, ConnectionLost, the pool's
     errors, and SetupIncomplete when the database does not take the gateway's signed identity.
     """
+    party = order.party
     if order.only_reads and pool.texts.are_quick(order.statements):
         try:
-            return await _execute_on(pool, pool.take(shares=True) or await pool.acquire(shares=True), order)
+            connection = pool.take(True, party) or await pool.acquire(True, party=party)
+            return await _execute_on(pool, connection, order)
         except Overtaken:  # it stood behind something slow, or on a connection that failed under somebody else
-            return await _execute_on(pool, await pool.acquire(admitted=True), order)
-    return await _execute_on(pool, pool.take() or await pool.acquire(), order)
+            return await _execute_on(pool, await pool.acquire(admitted=True, party=party), order)
+    return await _execute_on(pool, pool.take(False, party) or await pool.acquire(party=party), order)
 
 
 async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[Result]:

@@ -1,21 +1,20 @@
 """A pool of connections of one database and role.
 
-Hands connections out in the order of arrival, and never one that is in doubt: a connection comes back idle and
-unchanged, or it is dropped. It serves one request at a time, except that requests which only read, and have been quick
-of late, may stand behind each other on one (a lane): that saves backend and gateway a sleep and a wake-up for each.
-Where the first in a lane turns out to be slow, the others run elsewhere. Never looks at SQL.
+Hands connections out to parties in turn (``fair_queue``), and never one that is in doubt: a connection comes back idle
+and unchanged, or it is dropped. It serves one request at a time, except that requests which only read, and have been
+quick of late, may stand behind each other on one (a lane): that saves backend and gateway a sleep and a wake-up for
+each. Where the first in a lane turns out to be slow, the others run elsewhere. Never looks at SQL.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Hashable, Mapping
 from typing import Any, Final
 
-from rowgate.errors import ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
+from rowgate.errors import ConcurrencyExceeded, ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
 from rowgate.postgres.connection import Connection
+from rowgate.postgres.fair_queue import FairQueue, Waiter
 from rowgate.postgres.known_texts import KnownTexts
 from rowgate.postgres.lanes import OWN_LANES, Lanes
 from rowgate.postgres.opening import Login, Opener
@@ -32,7 +31,9 @@ LAST_RETRY_SECONDS: Final = 0.5
 class Pool:
     """Connections of one login. ``size`` bounds them; ``queue_length`` bounds the requests that wait.
 
-    ``queue_timeout``, ``statement_timeout`` and ``connect_timeout`` are in seconds.
+    ``queue_timeout`` and ``statement_timeout`` are in seconds. A party that holds a connection gets another one only
+    within ``share`` per cent of those that no other party holds, and may have ``party_queue_length`` requests waiting
+    (None: as many as all); the party None, of requests that are nobody's, has no such bounds.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Pool:
         queue_length: int,
         queue_timeout: float,
         statement_timeout: float,
+        share: int = 100,
+        party_queue_length: int | None = None,
     ) -> None:
         self._opener = opener
         self._login = login
@@ -51,10 +54,13 @@ class Pool:
         self._queue_length = queue_length
         self._queue_timeout = queue_timeout
         self._statement_timeout = statement_timeout
+        self._share = share
+        self._party_queue_length = queue_length if party_queue_length is None else party_queue_length
+        self._held: dict[Hashable, int] = {}
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._opening = 0
-        self._waiters: deque[tuple[asyncio.Future[Connection], float, bool]] = deque()
+        self._waiters = FairQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: set[Connection] = set()
         self._reclaiming: set[Connection] = set()
@@ -71,66 +77,65 @@ class Pool:
         """Connections open, connections idle, requests waiting."""
         return len(self._all), len(self._idle), len(self._waiters)
 
-    def take(self, shares: bool = False) -> Connection | None:
+    def take(self, shares: bool = False, party: Hashable = None) -> Connection | None:
         """A connection for one request, to be given back as one of ``acquire``; None when there is none.
 
-        ``shares``: the request only reads, so it may run twice, and it is quick: it may stand in a lane.
+        ``shares``: the request only reads, so it may run twice, and it is quick: it may stand in a lane. ``party`` says
+        whose it is.
         """
-        if shares and self._waiters:
-            return None  # a lane that more and more readers join would never come free for those who wait for it
-        if shares and len(self._lanes) >= OWN_LANES:
+        # A lane that more and more readers join would never come free for those who wait for it. Where connections are
+        # idle nobody waits for one but parties that hold their share.
+        joins = shares and (not self._waiters or bool(self._idle))
+        if joins and len(self._lanes) >= OWN_LANES:
             lane = self._lanes.find()
             if lane is not None:
                 return self._join(lane)
-        while self._idle:
+        while self._idle and (party is None or self._may_hold(party)):
             connection = self._idle.pop()
             if connection.is_idle:
-                connection.holders = 1
-                if shares:
-                    self._lanes.add(connection)
+                self._hand_out(connection, shares, party)
                 return connection
-        lane = self._lanes.find() if shares else None
+        lane = self._lanes.find() if joins else None
         return None if lane is None else self._join(lane)
 
-    async def acquire(self, shares: bool = False, *, admitted: bool = False) -> Connection:
+    async def acquire(self, shares: bool = False, *, admitted: bool = False, party: Hashable = None) -> Connection:
         """A connection for one request, when it comes free; give it back with ``release``, ``discard``, ``cleanse``,
-        or ``abandon``. ``shares`` is as for ``take``; ``admitted``: it had a connection already, so its turn is next.
+        or ``abandon``. ``shares`` and ``party`` are as for ``take``; ``admitted``: it had a connection already, so its
+        turn is next.
 
-        Raises QueueFull, QueueTimeout, or what the attempt to connect raised.
+        Raises QueueFull, QueueTimeout, ConcurrencyExceeded, or what the attempt to connect raised.
         """
-        connection = self.take(shares)
+        connection = self.take(shares, party)
         if connection is not None:
             return connection
         if self._closed:
             raise ConnectFailed("the gateway is stopping")
-        # Those for whom a connection may still be opened do not count.
-        places = self._queue_length + max(self._size - len(self._all), 0)
-        if len(self._waiters) >= places and not admitted:
-            raise QueueFull("too many requests wait for a connection", detail=f"queue_length is {self._queue_length}")
+        if not admitted:
+            self._check_places(party)
         deadline = self._loop.time() + self._queue_timeout
-        waiter: asyncio.Future[Connection] = self._loop.create_future()
+        waiter = Waiter(self._loop.create_future(), deadline, shares, party)
         if admitted:
-            self._waiters.appendleft((waiter, deadline, shares))
+            self._waiters.append_first(waiter)
         else:
-            self._waiters.append((waiter, deadline, shares))
+            self._waiters.append(waiter)
         while True:
             self._grow()
             try:
-                connection = await waiter
+                connection = await waiter.connection
             except asyncio.CancelledError:
                 # A connection that was handed over in the same moment goes back.
-                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                    self.release(waiter.result())
+                future = waiter.connection
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self.release(future.result())
                 else:
-                    with suppress(ValueError):
-                        self._waiters.remove((waiter, deadline, shares))
+                    self._waiters.remove(waiter)
                 raise
             if connection.is_idle or (shares and connection in self._lanes):
                 return connection
             # It went in the moment of handing over; nothing was sent on it, so the request keeps its turn.
             self.discard(connection)
-            waiter = self._loop.create_future()
-            self._waiters.appendleft((waiter, deadline, shares))
+            waiter = Waiter(self._loop.create_future(), deadline, shares, party)
+            self._waiters.append_first(waiter)
 
     def release(self, connection: Connection) -> None:
         """Takes a connection back. One that is broken, busy or in a transaction is dropped instead."""
@@ -148,6 +153,7 @@ class Pool:
         """
         connection.holders = max(connection.holders - 1, 0)
         self._lanes.remove(connection)
+        self._settle(connection)
         connection.overtake(head=True)
         connection.terminate()
         if connection.cut_short and not self._closed:
@@ -199,6 +205,55 @@ class Pool:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _check_places(self, party: Hashable) -> None:
+        """Raises QueueFull or ConcurrencyExceeded where one more may not wait."""
+        # Those for whom a connection may still be opened do not count.
+        places = self._queue_length + max(self._size - len(self._all), 0)
+        if len(self._waiters) >= places:
+            raise QueueFull("too many requests wait for a connection", detail=f"queue_length is {self._queue_length}")
+        if party is not None and self._waiters.waiting(party) >= self._party_queue_length:
+            raise ConcurrencyExceeded(
+                "too many requests of this subject wait for a connection",
+                detail=f"at most {self._party_queue_length} at once",
+            )
+
+    def _may_hold(self, party: Hashable) -> bool:
+        """Whether a party may have one of the connections that are idle."""
+        held = self._held.get(party)
+        if held is None or party is None or self._share >= 100:
+            return True
+        free = self._size - len(self._all) + len(self._idle)
+        return (held + 1) * 100 <= self._share * (held + free)
+
+    def _hand_out(self, connection: Connection, shares: bool, party: Hashable) -> None:
+        connection.holders = 1
+        if party is not None:
+            connection.party = party
+            self._held[party] = self._held.get(party, 0) + 1
+        if shares:
+            self._lanes.add(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Its party holds the connection no more."""
+        party = connection.party
+        if party is not None:
+            connection.party = None
+            held = self._held[party] - 1
+            if held:
+                self._held[party] = held
+            else:
+                del self._held[party]
+
+    def _serve_waiters(self) -> None:
+        """Idle connections for those who wait, as far as their parties may have them."""
+        while self._idle and self._waiters:
+            waiter = self._waiters.next(lambda one: self._may_hold(one.party))
+            if waiter is None:
+                return
+            connection = self._idle.pop()
+            self._hand_out(connection, waiter.shares, waiter.party)
+            waiter.connection.set_result(connection)
+
     def _join(self, lane: Connection) -> Connection:
         lane.holders += 1
         self._lanes.watch()
@@ -206,10 +261,9 @@ class Pool:
 
     def _hand_to_reader(self, lane: Connection) -> None:
         """A place in a lane for the first who waits, if that is one who may share."""
-        while self._waiters and self._waiters[0][0].done():
-            self._waiters.popleft()
-        if self._waiters and self._waiters[0][2]:
-            self._waiters.popleft()[0].set_result(self._join(lane))
+        first = self._waiters.first()
+        if first is not None and first.shares and self._waiters.next(lambda one: one is first) is not None:
+            first.connection.set_result(self._join(lane))
 
     def _cancel_abandoned(self, lane: Connection) -> None:
         lane.holders += 1
@@ -225,15 +279,10 @@ class Pool:
             self.discard(connection)
             return
         self._lanes.remove(connection)
-        while self._waiters:
-            waiter, _, shares = self._waiters.popleft()
-            if not waiter.done():
-                connection.holders = 1
-                if shares:
-                    self._lanes.add(connection)
-                waiter.set_result(connection)
-                return
+        self._settle(connection)
         self._idle.append(connection)
+        if self._waiters:
+            self._serve_waiters()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -243,6 +292,8 @@ class Pool:
 
     def _grow(self) -> None:
         """Opens as many connections as there are requests waiting, within the size."""
+        if self._idle and self._waiters:
+            self._serve_waiters()
         if self._sweeper is None and not self._closed:
             self._sweeper = self._spawn(self._sweep())
         while not self._closed and self._opening < len(self._waiters) and len(self._all) + self._opening < self._size:
@@ -281,10 +332,8 @@ class Pool:
             delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     def _refuse_waiters(self, problem: RowgateError) -> None:
-        while self._waiters:
-            waiter, _, _ = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(problem)
+        for waiter in self._waiters.all():
+            waiter.connection.set_exception(problem)
 
     def _lost(self, connection: Connection) -> None:
         if not connection.cut_short:  # otherwise its backend still lives; who holds it gives it back
@@ -295,11 +344,8 @@ class Pool:
         self._grow()
 
     def _refuse_late(self, now: float) -> None:
-        """All wait equally long, so the first in the queue is the first to be late; those who left go as well."""
-        while self._waiters and (self._waiters[0][0].done() or self._waiters[0][1] < now):
-            waiter, _, _ = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(QueueTimeout("no connection to Postgres came free in time"))
+        for waiter in self._waiters.late(now):
+            waiter.connection.set_exception(QueueTimeout("no connection to Postgres came free in time"))
 
     async def _end(self, connection: Connection) -> None:
         """Ends what the backend of a dropped connection still runs; its place is free when it has gone."""

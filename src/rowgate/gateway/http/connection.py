@@ -49,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[tuple[HttpRequest | Response, bytes | None, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._is_last = False
         self._is_new = server.certificates is not None
         self._is_private = True
         self._writable = asyncio.Event()
@@ -84,7 +85,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser. What it cannot read is answered with 400 and the connection is closed."""
-        if self._closing:
+        if self._closing or self._is_last:
             return
         if not self.receiving:
             self.receiving = True
@@ -102,7 +103,8 @@ class HttpConnection(asyncio.Protocol):
             self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
+            if not self._is_last:  # what follows the last request is nobody's
+                self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
         if self._header_bytes > MOST_HEADER_BYTES:
             self._refuse_and_close(Response(431, msgspec.json.encode(HEADERS_TOO_LARGE)))
 
@@ -144,8 +146,11 @@ class HttpConnection(asyncio.Protocol):
             self._refusal = error_response(RequestRefused(
                 "this port speaks TLS: use https:// or wss://", hint="Plain HTTP is served to this machine alone."
             ))  # fmt: skip
-        if self._headers.get(b"expect", b"").lower() == b"100-continue" and self._refusal is None:
-            self._write(CONTINUE)
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+            if self._refusal is None:
+                self._write(CONTINUE)
+            else:  # it sends no body before it has been told to (RFC 9110, section 10.1.1)
+                self._refuse_and_close(self._refusal)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; over the limit it is read and forgotten, so that the client can read our answer."""
@@ -163,6 +168,7 @@ class HttpConnection(asyncio.Protocol):
             return  # the parser stops behind it and says so
         origin = self._headers.get(b"origin")
         keep_alive = bool(self._parser.should_keep_alive()) and self._refusal is None
+        self._is_last = not keep_alive
         if self._refusal is not None:
             self._waiting.append((self._refusal, origin, keep_alive))
         else:

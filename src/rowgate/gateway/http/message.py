@@ -22,7 +22,7 @@ ALLOWED_HEADERS: Final = (
     b"Authorization, Content-Type, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, "
     b"Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable"
 )
-EXPOSED_HEADERS: Final = b"Neon-Request-Id, Retry-After, WWW-Authenticate"
+EXPOSED_HEADERS: Final = b"Neon-Request-Id, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate"
 
 
 class HttpRequest(msgspec.Struct, frozen=True):

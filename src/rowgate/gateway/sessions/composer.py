@@ -37,6 +37,11 @@ class Composer:
         self.discard_after = False
 
     @property
+    def relay(self) -> Relay:
+        """What reads the answers."""
+        return self._relay
+
+    @property
     def last_tag(self) -> bytes:
         """The body of the last CommandComplete."""
         return self._relay.last_tag

@@ -14,6 +14,7 @@ from rowgate.errors import DatabaseError, RowgateError, StatementRefused
 from rowgate.gateway.sessions.composer import EXECUTE, NO_TYPES, Composer, first_column, parse_message
 from rowgate.gateway.sessions.relay import BIND, CLOSE, DESCRIBE, HIDDEN_BIND, HIDDEN_PARSE, Slot
 from rowgate.gateway.sessions.state import REPORTED, Definition, SessionState
+from rowgate.gateway.sessions.statement_records import StatementRecords
 from rowgate.guard.sessions.settings import bound, session_setting
 from rowgate.guard.sessions.statement import SessionKind, SessionSetting, SessionStatement
 from rowgate.pgwire import messages
@@ -70,7 +71,8 @@ BIND_NOTHING = messages.bind(b"", b"", ())
 class Conversation:
     """Turns requests into messages for ``backend``, for the session of ``state``.
 
-    ``identity`` gives whom the session works for, ``emit`` sends bytes to the client.
+    ``identity`` gives whom the session works for, ``emit`` sends bytes to the client, ``records`` (if any) follow each
+    execution.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Conversation:
         statement_timeout_ms: int,
         identity: Callable[[], SessionIdentity | None],
         emit: Callable[[bytes], None],
+        records: StatementRecords | None = None,
     ) -> None:
         self._state = state
+        self._records = records
         self._statement_timeout_ms = statement_timeout_ms
         self._identity = identity
         self._emit = emit
@@ -239,6 +243,10 @@ class Conversation:
         return SessionSetting(setting.name, (str(min(wanted, limit)),), min(wanted, limit))
 
     def _execution(self, backend: Composer, statement: SessionStatement, *, offset: int = 0) -> Slot:
+        slot = self._execution_slot(backend, statement, offset)
+        return slot if self._records is None else self._records.follow(backend.relay, statement, slot)
+
+    def _execution_slot(self, backend: Composer, statement: SessionStatement, offset: int) -> Slot:
         kind = statement.kind
         if statement.verdict is not None and statement.verdict.calls_user_functions:
             backend.discard_after = True

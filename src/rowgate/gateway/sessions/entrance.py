@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable
 
 from rowgate.errors import AuthenticationFailed, CredentialsMissing, InternalFault, RequestRefused, RowgateError
+from rowgate.gateway.allowlist import AllowList
+from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import ANONYMOUS, Database
 from rowgate.gateway.endpoint import Endpoint
-from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.limits import Limits
 from rowgate.gateway.pipeline import RESERVED_ROLE_PREFIX
 from rowgate.gateway.sessions.cancel import CancelKeys
 from rowgate.gateway.sessions.login import LoginRequest, read_login, session_settings
@@ -35,11 +37,18 @@ class Entrance:
     """Serves clients of the Postgres protocol. ``locate`` finds the endpoint that a client means."""
 
     def __init__(
-        self, settings: Settings, limits: SubjectLimits, locate: Callable[[ConnectionString], Endpoint]
+        self,
+        settings: Settings,
+        limits: Limits,
+        locate: Callable[[ConnectionString], Endpoint],
+        journal: Journal | None = None,
+        allowlist: AllowList | None = None,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._locate = locate
+        self.journal = journal
+        self.allowlist = allowlist
         self._cancels = CancelKeys()
         self._sessions: set[Session] = set()
 
@@ -69,7 +78,7 @@ class Entrance:
         return self._settings
 
     @property
-    def limits(self) -> SubjectLimits:
+    def limits(self) -> Limits:
         """The limits that all sessions and requests share."""
         return self._limits
 
@@ -189,7 +198,7 @@ class _Visit:
         session = Session(
             self._stream, self._protocol, database, login.role, principal, chosen,
             limits=entrance.limits, settings=entrance.settings, parameters=parameters,
-            keeps_backend=login.keeps_backend,
+            keeps_backend=login.keeps_backend, journal=entrance.journal, allowlist=entrance.allowlist,
         )  # fmt: skip
         process_id, key = entrance.cancels.register(session.cancel, long_key=startup.minor >= 2)
         entrance.sessions.add(session)

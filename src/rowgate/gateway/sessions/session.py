@@ -25,8 +25,11 @@ from rowgate.errors import (
     SetupIncomplete,
     TokenExpired,
 )
+from rowgate.gateway.allowlist import AllowList
+from rowgate.gateway.audit.journal import Journal
+from rowgate.gateway.audit.record import CLIENT_GONE
 from rowgate.gateway.database import Database
-from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.limits import Limits, party_of
 from rowgate.gateway.pipeline import LONG_TEXT
 from rowgate.gateway.sessions.backend import Backend
 from rowgate.gateway.sessions.conversation import Conversation, several_statements
@@ -35,6 +38,7 @@ from rowgate.gateway.sessions.patience import Patience, Turn
 from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.gateway.sessions.shared_reads import NotShared, SharedReads, is_quick, note
 from rowgate.gateway.sessions.state import SessionState
+from rowgate.gateway.sessions.statement_records import MeasuredRelay, StatementRecords
 from rowgate.gateway.sessions.stream import ClientStream
 from rowgate.guard.sessions.statement import SessionKind, SessionSetting, SessionStatement
 from rowgate.identity.principal import Principal
@@ -81,10 +85,12 @@ class Session:
         principal: Principal | None,
         chosen: tuple[SessionSetting, ...],
         *,
-        limits: SubjectLimits,
+        limits: Limits,
         settings: Settings,
         parameters: Mapping[str, str],
         keeps_backend: bool = False,
+        journal: Journal | None = None,
+        allowlist: AllowList | None = None,
     ) -> None:
         self._stream = stream
         self._protocol = protocol
@@ -92,14 +98,18 @@ class Session:
         self._role = role
         self._principal = principal
         self._limits = limits
+        self._allowlist = allowlist
         self._keeps_backend = keeps_backend
         self._end_at_once = not settings.expired_sessions_finish_transaction
         self._outflow = Outflow(stream)
         self._state = SessionState()
         self._state.settings.begin(chosen, parameters)
+        place = (database.endpoint, database.name, role)
+        self._records = None if journal is None else StatementRecords(journal, place, lambda: self._principal)
         self._conversation = Conversation(
-            self._state, settings.statement_timeout_ms, self._session_identity, self._outflow.write
+            self._state, settings.statement_timeout_ms, self._session_identity, self._outflow.write, self._records
         )
+        self._make_relay = Relay if journal is None else MeasuredRelay
         self._backend: Backend | None = None
         self._patience = Patience(
             stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
@@ -114,7 +124,8 @@ class Session:
         self._over = False
         self._ending: RowgateError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._admitted: str | None = None
+        self._admitted: Principal | None = None
+        self._is_admitted = False
 
     # --- the life of a session --------------------------------------------------------------------------------
 
@@ -153,8 +164,12 @@ class Session:
         except SessionOver:
             return
         except RowgateError as problem:
+            if self._records is not None:
+                self._records.end(problem)
             self._say_goodbye(problem)
         finally:
+            if self._records is not None:
+                self._records.end(CLIENT_GONE)
             self._outflow.flush()
             self._stream.gone.remove_done_callback(self._client_gone)
             if self._timer is not None:
@@ -183,6 +198,8 @@ class Session:
         if self._over:
             return
         self._over = True
+        if self._records is not None:
+            self._records.end(problem)
         self._say_goodbye(problem)
         self._wake()
 
@@ -241,19 +258,30 @@ class Session:
             self._measured = statement
             return False
         exchange = [request, *islice(self._waiting, count - 1)]
+        execution = None if self._records is None else self._records.begin(statement)
         try:
+            self._spend()
             self._admit()
             try:
-                answer = await self._shared.run(pool, exchange, statement, self._error)
+                read = await self._shared.run(pool, exchange, statement, self._error, party_of(self._principal))
             finally:
                 self._leave()
+            answer = b"".join(read.parts)
+            if self._records is not None and execution is not None:
+                self._records.answered(execution, read.parts, read.error)
         except (NotShared, Overtaken):
+            if self._records is not None:
+                self._records.forget()
             return False
         except ReadCancelled:
+            if self._records is not None:
+                self._records.end(CANCELLED)
             answer = answers.error_of(CANCELLED, "ERROR") + answers.ready_for_query(answers.IDLE)
         except (ConnectionLost, InternalFault, TokenExpired):
             raise
         except RowgateError as problem:
+            if self._records is not None:
+                self._records.end(problem)
             answer = answers.error_of(problem, "ERROR") + answers.ready_for_query(answers.IDLE)
         for _ in range(count - 1):
             self._waiting.popleft()
@@ -321,6 +349,7 @@ class Session:
         elif isinstance(request, requests.Describe):
             conversation.describe(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Execute):
+            self._spend()
             conversation.execute(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Close):
             conversation.close(self._backend or await self._hold(), request)
@@ -360,6 +389,7 @@ class Session:
             return
         try:
             statements = await self._judge(request.sql)
+            self._spend(len(statements))
             for statement in statements:
                 await self._present_token(statement, None)
                 await self._pass_gate(statement)
@@ -422,8 +452,14 @@ class Session:
         """As ``_judge`` for a text that is judged without waiting; None for others."""
         if len(sql) >= LONG_TEXT or not sql.isascii():
             return None
-        statements = self._database.guard.check_session(sql.decode())
+        statements = self._listed(self._database.guard.check_session(sql.decode()))
         self._judged = (sql, statements)
+        return statements
+
+    def _listed(self, statements: tuple[SessionStatement, ...]) -> tuple[SessionStatement, ...]:
+        """The same, where the allow-list has nothing against them."""
+        if self._allowlist is not None:
+            self._allowlist.check_session(self._role, statements)
         return statements
 
     async def _judge(self, sql: bytes) -> tuple[SessionStatement, ...]:
@@ -437,8 +473,8 @@ class Session:
             raise MalformedParameter("The statement is not UTF-8.") from problem
         guard = self._database.guard
         if len(text) < LONG_TEXT:
-            return guard.check_session(text)
-        return await asyncio.wrap_future(guard.submit_session(text))
+            return self._listed(guard.check_session(text))
+        return self._listed(await asyncio.wrap_future(guard.submit_session(text)))
 
     async def _pass_gate(self, statement: SessionStatement | None) -> None:
         """Before each run, because what was harmless when it was prepared may be exposed by now."""
@@ -487,7 +523,8 @@ class Session:
         self._admit()
         try:
             pool = self._database.pool(self._role)
-            connection = pool.take() or await pool.acquire()
+            party = party_of(self._principal)
+            connection = pool.take(False, party) or await pool.acquire(party=party)
         except BaseException:
             self._leave()
             raise
@@ -517,19 +554,21 @@ class Session:
             self._conversation.take_back()
         self._relay.erred = False
 
+    def _spend(self, statements: int = 1) -> None:
+        if self._limits.has_rates and statements:
+            self._limits.spend(self._principal, self._database.endpoint, statements)
+
     def _admit(self) -> None:
-        subject = None if self._principal is None else self._principal.subject
-        if subject is not None:
-            self._limits.admit(subject)
-        self._admitted = subject
+        self._limits.admit(self._principal, self._database.endpoint)
+        self._admitted, self._is_admitted = self._principal, True
 
     def _leave(self) -> None:
-        if self._admitted is not None:
-            self._limits.leave(self._admitted)
-            self._admitted = None
+        if self._is_admitted:
+            self._limits.leave(self._admitted, self._database.endpoint)
+            self._is_admitted = False
 
     def _new_relay(self) -> Relay:
-        return Relay(self._outflow.write, on_copy_in=self._copy_began, on_error=self._tell_error)
+        return self._make_relay(self._outflow.write, on_copy_in=self._copy_began, on_error=self._tell_error)
 
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
         self._copying = False
@@ -553,6 +592,8 @@ class Session:
     def _refuse_or_end(self, problem: RowgateError) -> None:
         if isinstance(problem, ConnectionLost | InternalFault | TokenExpired):
             raise problem
+        if self._records is not None:
+            self._records.refused(problem)
         self._refuse(answers.error_of(problem, "ERROR"))
 
     def _refuse(self, error: bytes) -> None:

@@ -8,7 +8,7 @@ where the read must run elsewhere after all: the session then serves the same re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -178,8 +178,10 @@ class SharedReads:
         exchange: Sequence[object],
         statement: SessionStatement,
         told: Callable[[DatabaseError, Slot | None], bytes],
-    ) -> bytes:
-        """The answer to the read ``exchange``. ``told`` makes an error what the client reads.
+        party: Hashable = None,
+    ) -> SharedAnswer:
+        """The answer to the read ``exchange``. ``told`` makes an error what the client reads, ``party`` is whose turn
+        it takes.
 
         Raises NotShared or Overtaken where it must run on a connection of its own, what ``interrupt`` was given, and
         the pool's errors.
@@ -187,7 +189,7 @@ class SharedReads:
         offset = statement.offset if isinstance(exchange[0], requests.Query) else 0
         answer = self._answer = SharedAnswer(told, simple=isinstance(exchange[0], requests.Query), offset=offset)
         try:
-            connection = pool.take(shares=True) or await pool.acquire(shares=True)
+            connection = pool.take(True, party) or await pool.acquire(True, party=party)
             outcome = await self._run_on(pool, connection, answer, exchange, statement)
         finally:
             self._answer = None
@@ -195,7 +197,7 @@ class SharedReads:
             pool.texts.note(_text_of(statement), outcome.seconds)
         elif isinstance(exchange[0], requests.Parse) and answer.parts[0][:1] != b"1":
             self._state.statements.pop(b"", None)  # it was not parsed
-        return b"".join(answer.parts)
+        return answer
 
     async def _run_on(
         self,
