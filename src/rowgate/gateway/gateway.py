@@ -34,6 +34,7 @@ class Gateway:
         self._endpoints = _endpoints(settings)
         self._limits = SubjectLimits(settings.subject_concurrency)
         pipeline = Pipeline(settings, self._limits, self._locate)
+        self.answer_sql = pipeline.answer
         self._entrance = Entrance(settings, self._limits, self._locate)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
