@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.browser.console import PAGES, Visitor, visiting
-from tests.browser.test_browser import CHROMIUM, FLAGS
 from tests.clients.stack import Stack, start
 
 WIDE = {"width": 1440, "height": 900}
@@ -33,14 +32,6 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running.cli("provider", "remove", "local")
     yield running
     assert running.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
