@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check docs bench example clean
+.PHONY: dev install test check docs bench example screens clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -62,6 +62,11 @@ check: $(VENV)/.test ## Lint, types and import rules
 docs: $(VENV)/.test ## The pages that come from code, and the documentation as a site in build/site
 	@$(BIN)/python -m docs.generate
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screens: $(VENV)/.test tests/clients/node_modules/.installed ## Pictures of the console: all in build/screens, README's anew
+	@$(BIN)/python -m pytest -q tests/browser/test_console.py
+	@mkdir -p docs/images
+	@cp build/screens/authorize-1440.png build/screens/why-no-row-1440.png build/screens/tables-1440.png docs/images/
 
 bench/node_modules/.installed: bench/package-lock.json
 	@echo "Installing the peers to measure against ..."

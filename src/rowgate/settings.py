@@ -57,12 +57,12 @@ class Settings:
     )
     admin_port: int | None = _setting(
         None,
-        "Port of the management API, for `rowgate serve`; 0 takes any free one, off has none.",
+        "Port of the management API and the console, for `rowgate serve`; 0 takes any free one, off has none.",
         low=0,
     )
-    admin_host: str = _setting("127.0.0.1", "Address that the management API listens on.")
+    admin_host: str = _setting("127.0.0.1", "Address that the management API and the console listen on.")
     admin_hosts: tuple[str, ...] = _setting(
-        (), "Names, beside localhost and loopback addresses, by which the management API may be called."
+        (), "Names, beside localhost and loopback addresses, by which the management API and the console may be called."
     )
     tls_cert: str = _setting(
         "", "File with the certificate chain (PEM) that the fronts show. Together with tls_key it turns TLS on."

@@ -145,6 +145,7 @@ def _show(ready: Ready) -> None:
     console.print(f"  {'WebSocket':<14} {ready.ws_url}", markup=False)
     console.print(f"  {'sign-in page':<14} {ready.issuer_url} (development only: no passwords)", markup=False)
     console.print(f"  {'JWKS':<14} {ready.jwks_url}", markup=False)
+    console.print(f"  {'console':<14} {ready.console_url} (signs you in, once)", markup=False)
     console.print(f"  {'management':<14} {ready.admin_url}/api/v1 (Bearer {ready.admin_token})", markup=False)
     console.print("\n[bold]Alice's token[/] (an hour; `rowgate token bob` makes one for Bob)")
     console.print(f"{ready.tokens['alice']}", markup=False)

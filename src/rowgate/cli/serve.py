@@ -79,6 +79,7 @@ async def _serve(settings: Settings, json_output: bool) -> None:
     if console is not None:
         try:
             urls["admin_url"] = await console.start()
+            urls["console_url"] = console.sign_in_url()
         except BaseException:
             await console.stop()
             await gateway.stop()
@@ -86,7 +87,11 @@ async def _serve(settings: Settings, json_output: bool) -> None:
     if json_output:
         typer.echo(json.dumps(urls))
     else:
-        shown = [urls["sql_url"], urls["ws_url"], *(urls[name] for name in ("tcp_url", "admin_url") if name in urls)]
+        shown = [
+            urls["sql_url"],
+            urls["ws_url"],
+            *(urls[name] for name in ("tcp_url", "admin_url", "console_url") if name in urls),
+        ]
         typer.echo(f"Rowgate serves {', '.join(shown)} (Ctrl-C stops it)", err=True)
     await stop.wait()
     if console is not None:

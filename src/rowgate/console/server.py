@@ -1,4 +1,4 @@
-"""The management port: listens, serves the API, and stops with the gateway."""
+"""The management port: listens, serves the API and the console, and stops with the gateway."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Final
 import uvicorn
 
 from rowgate.console.api.app import create_app
+from rowgate.console.pages.development import Development
+from rowgate.console.pages.sign_in import ConsoleSessions
 from rowgate.errors import PortTaken
 from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.http.server import listen
@@ -24,14 +26,15 @@ log = logging.getLogger("rowgate.console")
 
 
 class ConsoleServer:
-    """Serves the management API of a gateway that was started."""
+    """Serves the management API and the console of a gateway that was started."""
 
-    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+    def __init__(self, gateway: Gateway, settings: Settings, development: Development | None = None) -> None:
         self._settings = settings
         self._fetcher = HttpFetcher(
             allow_insecure_loopback=settings.insecure_issuers, networks=settings.issuer_networks
         )
-        self._app = create_app(gateway, settings, self._fetcher)
+        self._sessions = ConsoleSessions()
+        self._app = create_app(gateway, settings, self._fetcher, self._sessions, development)
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
@@ -61,6 +64,10 @@ class ConsoleServer:
         host = f"[{settings.admin_host}]" if ":" in settings.admin_host else settings.admin_host
         self.url = f"http{'s' if has_tls else ''}://{host}:{listener.getsockname()[1]}"
         return self.url
+
+    def sign_in_url(self) -> str:
+        """A link to the console that signs in whoever opens it first, within an hour."""
+        return f"{self.url}/sign-in?link={self._sessions.new_link()}"
 
     async def stop(self) -> None:
         """Lets requests under way end, then closes."""

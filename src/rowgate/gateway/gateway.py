@@ -38,6 +38,7 @@ class Gateway:
         self.journal = Journal.of(settings)
         self._allowlist = AllowList.of(settings)
         pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self._allowlist)
+        self.answer_sql = pipeline.answer
         self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self._allowlist)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)

@@ -37,22 +37,43 @@ class Access:
         """
         found = self._gateway.endpoint(endpoint)
         home = None if found is None else found.ready_database(found.target.database)
-        name = self._holder(request, home)
+        name = _holder(_bearer(request), home, self._clock())
         if found is None or home is None or name is None:
             raise AdminTokenRefused("The admin token is missing, or not good here.")
         return (home if database is None else await found.database(database)), name
 
-    def _holder(self, request: Request, home: Database | None) -> str | None:
-        """Whose token the request has. Every token is compared, so that time tells nothing of them."""
-        headers = request.headers.getlist("authorization")
-        scheme, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
-        digest = sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
-        now, holder = self._clock(), None
-        for known in () if home is None else home.admin_tokens:
-            is_same = hmac.compare_digest(known.digest, digest)
-            if is_same and (known.expires_at is None or now < known.expires_at):
-                holder = known.name
-        return holder if scheme.lower() == "bearer" and token else None
+    def holder_of(self, endpoint: str | None, token: str) -> str:
+        """The name of an admin token of ``endpoint``. Raises AdminTokenRefused, which an unknown endpoint looks like
+        too."""
+        found = self._gateway.endpoint(endpoint)
+        home = None if found is None else found.ready_database(found.target.database)
+        name = _holder(token, home, self._clock())
+        if name is None:
+            raise AdminTokenRefused("The admin token is missing, or not good here.")
+        return name
+
+    def is_holder(self, home: Database, name: str) -> bool:
+        """Whether the admin token ``name`` is still good in the endpoint's own database."""
+        now = self._clock()
+        return any(one.name == name and (one.expires_at is None or now < one.expires_at) for one in home.admin_tokens)
+
+
+def _bearer(request: Request) -> str:
+    """The token of the one Authorization header; empty where there is none."""
+    headers = request.headers.getlist("authorization")
+    scheme, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
+def _holder(token: str, home: Database | None, now: float) -> str | None:
+    """Whose token it is. Every token is compared, so that time tells nothing of them."""
+    digest = sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
+    holder = None
+    for known in () if home is None else home.admin_tokens:
+        is_same = hmac.compare_digest(known.digest, digest)
+        if is_same and (known.expires_at is None or now < known.expires_at):
+            holder = known.name
+    return holder if token else None
 
 
 async def body_of(request: Request, kind: type[Body]) -> Body:

@@ -1,6 +1,7 @@
 """The application on the management port: its addresses, and what becomes of errors.
 
-Everything but the notices of identity providers, which have signatures of their own, needs an admin token.
+Everything but the notices of identity providers, which have signatures of their own, needs an admin token, or for the
+console's pages a session.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from rowgate.console.api.door import Door
 from rowgate.console.api.project_jwks import ProjectJwks
 from rowgate.console.api.providers import Providers
 from rowgate.console.api.revocations import Revocations
+from rowgate.console.pages.app import page_routes
+from rowgate.console.pages.development import Development
+from rowgate.console.pages.sign_in import ConsoleSessions
 from rowgate.errors import InternalFault, RequestRefused, RowgateError
 from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.http.message import HttpRequest
@@ -31,7 +35,13 @@ from rowgate.settings import Settings
 log = logging.getLogger("rowgate.console")
 
 
-def create_app(gateway: Gateway, settings: Settings, fetcher: Fetcher) -> ASGIApp:
+def create_app(
+    gateway: Gateway,
+    settings: Settings,
+    fetcher: Fetcher,
+    sessions: ConsoleSessions,
+    development: Development | None = None,
+) -> ASGIApp:
     """The application for ``gateway``, which must have been started."""
     access = Access(gateway)
 
@@ -51,6 +61,7 @@ def create_app(gateway: Gateway, settings: Settings, fetcher: Fetcher) -> ASGIAp
         *Revocations(access).routes(),
         Route(LOGOUT_PATH.decode(), notice, methods=["POST"]),
         Route(WEBHOOK_PATH.decode() + "{name}", notice, methods=["POST"]),
+        *page_routes(gateway, settings, sessions, access, find, fetcher, development),
     ]
     handlers = {RowgateError: _refused, HTTPException: _unknown, Exception: _defect}
     return Door(Starlette(routes=routes, exception_handlers=handlers), settings.admin_hosts)
