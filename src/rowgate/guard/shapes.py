@@ -8,7 +8,6 @@ tell a place. Never looks at SQL: it cuts numbers out of the parser's own JSON.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from threading import Lock
 from typing import Final, Generic, TypeVar
@@ -16,12 +15,11 @@ from typing import Final, Generic, TypeVar
 MOST_SHAPES: Final = 1024
 LONGEST_SHAPE: Final = 8 * 1024
 
-# Inside JSON strings a quotation mark has a backslash before it, so these words with both marks are members of the
-# parser's nodes and never a part of anybody's text.
-_NUMBERS: Final = re.compile(
-    rb'(?<="A_Const":\{"ival":\{)"ival":-?[0-9]+|,?"(?:location|list_start|list_end|stmt_location|stmt_len)":-?[0-9]+'
-)
-_ONE_STATEMENT: Final = re.compile(rb'(?:,"stmt_location":([0-9]+))?(?:,"stmt_len":([0-9]+))?\}\]\}\Z')
+# Inside JSON strings a quotation mark has a backslash before it, so what ends with an unescaped one and a colon is a
+# member of the parser's nodes and never a part of anybody's text.
+_PLACES: Final = (b'"location":', b'"ival":{"ival":')
+_RARE_PLACES: Final = (b'"list_start":', b'"list_end":', b'"stmt_location":', b'"stmt_len":')
+_DIGITS: Final = b"-0123456789"
 
 _D = TypeVar("_D")
 
@@ -29,16 +27,31 @@ _D = TypeVar("_D")
 def shape_of(tree: bytes) -> bytes | None:
     """What stays of a parse tree (libpg_query's JSON) without its whole-number constants and places; None where that is
     too long to be kept."""
-    return _NUMBERS.sub(b"", tree) if len(tree) <= 2 * LONGEST_SHAPE else None
+    if len(tree) > 2 * LONGEST_SHAPE:
+        return None
+    for name in _PLACES:
+        tree = _without_numbers(tree, name)
+    for name in _RARE_PLACES:
+        if name in tree:
+            tree = _without_numbers(tree, name)
+    return tree
+
+
+def _without_numbers(tree: bytes, name: bytes) -> bytes:
+    first, *others = tree.split(name)
+    return name.join([first, *[other.lstrip(_DIGITS) for other in others]])
 
 
 def only_statement(tree: bytes) -> dict[str, int]:
     """Place and length of the last statement in ``tree``, as its RawStmt has them."""
-    found = _ONE_STATEMENT.search(tree, max(len(tree) - 80, 0))
-    if found is None:
-        return {}
-    names = ("stmt_location", "stmt_len")
-    return {name: int(value) for name, value in zip(names, found.groups(), strict=True) if value is not None}
+    found: dict[str, int] = {}
+    rest = tree.removesuffix(b"}]}")
+    for name in ("stmt_len", "stmt_location"):
+        before, _, digits = rest.rpartition(b',"%b":' % name.encode())
+        if digits.isdigit():
+            found[name] = int(digits)
+            rest = before
+    return found
 
 
 class ShapeCache(Generic[_D]):

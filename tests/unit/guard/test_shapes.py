@@ -83,7 +83,7 @@ def test_an_attack_is_refused_in_the_company_of_honest_shapes(attack: Any) -> No
 
 def test_a_text_said_again_keeps_its_own_words_and_its_own_place() -> None:
     guard = Guard(CLIENT, CATALOG)
-    first = guard.check_session("select 1 + 2 from todos where id = 3")
+    first = guard.check_session("/* e */ select 1 + 2  from todos where id = 3;")
     (again,) = guard.check_session("/* é */  select 10 + 20  from todos where id = 30 ;")
     assert again.text == "select 10 + 20  from todos where id = 30"
     assert again.verdict is first[0].verdict
@@ -113,7 +113,7 @@ def test_a_text_said_again_keeps_its_own_words_and_its_own_place() -> None:
 )
 def test_what_is_not_a_whole_number_is_another_shape(one: str, other: str) -> None:
     assert shape_of(tree_here(one.encode())) != shape_of(tree_here(other.encode()))
-    assert shape_of(tree_here(one.encode())) == shape_of(tree_here(b"  " + one.encode() + b" "))
+    assert shape_of(tree_here(b" " + one.encode())) == shape_of(tree_here(b"     " + one.encode()))
 
 
 @pytest.mark.parametrize(

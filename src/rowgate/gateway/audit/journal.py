@@ -1,6 +1,6 @@
 """Where records go: the last ones stay in memory with a count of every outcome, all of them go to the audit file.
 
-The memory is for people who look on (the management API); the file is what is kept. Use it from the event loop alone.
+The memory is for whoever looks on; the file is what is kept. Use it from the event loop alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Journal:
     @classmethod
     def of(cls, settings: Settings) -> Journal | None:
         """The journal that settings ask for; None where nobody would read it."""
-        return cls(settings) if settings.audit_log or settings.admin_port is not None else None
+        return cls(settings) if settings.audit_log else None
 
     def add(self, record: RequestRecord) -> None:
         """Takes one record. Never waits."""
