@@ -81,6 +81,13 @@ def test_settings_of_a_session_hold_in_shared_reads(sessions: Sessions) -> None:
             assert london.execute(query).fetchone() == ("00",)
 
 
+def test_the_name_of_an_application_is_told_to_whoever_asks(sessions: Sessions) -> None:
+    with psycopg.connect(sessions.url("alice", application_name="mine"), autocommit=True) as connection:
+        for _ in range(3 * WARM):
+            assert connection.execute("select current_setting('application_name')").fetchone() == ("mine",)
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
 def test_a_slow_read_ends_with_its_clients_cancel(sessions: Sessions, alice: psycopg.Connection[Any]) -> None:
     started = time.monotonic()
     cancel_soon(alice)

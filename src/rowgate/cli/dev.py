@@ -13,6 +13,7 @@ import typer
 import uvloop
 from rich.console import Console
 
+from rowgate.cli import memory
 from rowgate.cli.local import DEFAULT_DATA_DIR
 from rowgate.dev import GATEWAY_PORT, DevelopmentStack, Ports, Ready, Tls
 
@@ -109,6 +110,7 @@ async def _dev(data_dir: Path, ports: Ports, tls: Tls, fsync: bool, json_output:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        memory.settle()
         if json_output:
             print(stack.ready.json(), flush=True)
         else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import uvloop
 
+from rowgate.cli import memory
 from rowgate.errors import SettingInvalid
 from rowgate.gateway.gateway import Gateway
 from rowgate.settings import Settings, describe, load
@@ -74,6 +75,7 @@ async def _serve(settings: Settings, json_output: bool) -> None:
     if gateway.journal is not None:
         loop.add_signal_handler(signal.SIGHUP, gateway.journal.reopen)
     await gateway.start()
+    memory.settle()
     urls = _urls(settings, gateway)
     console = None if settings.admin_port is None else _console(gateway, settings)
     if console is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rowgate.gateway.limits import SubjectLimits
+from rowgate.gateway.limits import Limits
 from rowgate.gateway.sessions.session import Session
 from rowgate.gateway.sessions.shared_reads import SharedReads
 from rowgate.gateway.sessions.state import SessionState
@@ -35,7 +35,7 @@ class Pool:
     def __init__(self) -> None:
         self.texts = KnownTexts()
 
-    def take(self, shares: bool = False) -> None:
+    def take(self, shares: bool = False, party: object = None) -> None:
         raise Taken(f"shares={shares}")
 
 
@@ -110,12 +110,15 @@ async def test_only_what_the_gate_lets_through_is_shared(passes: bool, parts: tu
     for _ in range(QUICK_RUNS):
         pool.texts.note(found[1].verdict.fingerprint.encode(), 0.0)
     database = SimpleNamespace(
-        guard=GUARD, pool=lambda role: pool, row_security=SimpleNamespace(passes=lambda role, verdict: passes)
+        guard=GUARD,
+        endpoint="",
+        pool=lambda role: pool,
+        row_security=SimpleNamespace(passes=lambda role, verdict: passes),
     )
     stream = SimpleNamespace(gone=asyncio.get_running_loop().create_future(), write=lambda data: None)
     session = Session(
         stream, ConnectionProtocol(), database, "authenticated", None, (),  # type: ignore[arg-type]
-        limits=SubjectLimits(10), settings=Settings(), parameters={},
+        limits=Limits(Settings()), settings=Settings(), parameters={},
     )  # fmt: skip
     session._waiting = waiting
     if passes:

@@ -240,6 +240,8 @@ class SharedReads:
         """Everything in one piece: settings, identity, the client's statement, Sync. Raises NotShared."""
         parts: list[bytes] = []
         for setting in self._state.settings:
+            if setting.name == "application_name" and not _reads_settings(statement):
+                continue  # nobody would see it for so short a time, and it would cost a third more
             name = connection.statements.find(set_local_key(setting.assignment))
             if name is None or setting.name in TRANSACTION_DEFAULTS:
                 raise NotShared
@@ -296,6 +298,11 @@ def _text_of(statement: SessionStatement) -> bytes:
 def _only_reads(statement: SessionStatement) -> bool:
     verdict = statement.verdict
     return verdict is not None and statement.is_plain_query and verdict.reads_only and not verdict.calls_user_functions
+
+
+def _reads_settings(statement: SessionStatement) -> bool:
+    verdict = statement.verdict
+    return verdict is None or any(name.endswith("current_setting") for name in verdict.functions)
 
 
 def _is_unnamed(exchange: Sequence[object]) -> bool:
