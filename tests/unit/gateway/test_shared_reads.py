@@ -111,6 +111,7 @@ async def test_only_what_the_gate_lets_through_is_shared(passes: bool, parts: tu
         pool.texts.note(found[1].verdict.fingerprint.encode(), 0.0)
     database = SimpleNamespace(
         guard=GUARD,
+        name="app",
         endpoint="",
         pool=lambda role: pool,
         row_security=SimpleNamespace(passes=lambda role, verdict: passes),
