@@ -51,7 +51,7 @@ example: $(VENV)/.test ## An example with all it needs: make example APP=nextjs-
 	@$(BIN)/python -m examples $(APP)
 
 test: $(VENV)/.test tests/clients/node_modules/.installed $(EXAMPLES_READY) ## All tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.test ## Lint, types and import rules
 	@$(BIN)/ruff check .

