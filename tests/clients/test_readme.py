@@ -152,13 +152,37 @@ def admin_url(postgres15: PlainPostgres) -> Iterator[str]:
         yield as_url(postgres15.conninfo(name))
 
 
-def test_the_way_to_a_postgres_of_ones_own(admin_url: str, tmp_path: Path) -> None:
-    """The set-up that the README shows leads to a gateway that serves, with the line that set-up prints."""
-    reader = Reader(tmp_path, {OWN_POSTGRES: admin_url})
+@pytest.fixture
+def own_postgres() -> Iterator[PlainPostgres]:
+    """A server on which nobody has set up anything: its roles are its own, as databases' are not."""
+    server = PlainPostgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def test_the_way_to_a_postgres_of_ones_own(own_postgres: PlainPostgres, tmp_path: Path) -> None:
+    """The set-up that the README shows leads to a gateway that serves, with the line that set-up prints.
+
+    On a second database of the same server the control role is there already, and its password is known to its owner.
+    """
+    reader = Reader(tmp_path, {OWN_POSTGRES: as_url(own_postgres.conninfo())})
     assert reader.read(README, where="own") == 1
+    first = printed_address(reader)
+    assert serves(first)
+    with database_of(own_postgres) as second:
+        reader.run(f"rowgate setup --database-url {as_url(own_postgres.conninfo(second))}")
+        password = urlsplit(first).password
+        assert printed_address(reader) == first.replace(str(password), "PASSWORD").replace("/postgres", f"/{second}")
+        assert serves(printed_address(reader).replace("PASSWORD", str(password)))
+
+
+def printed_address(reader: Reader) -> str:
     printed = re.search(r"ROWGATE_DATABASE_URL=(\S+)", reader.output)
     assert printed, reader.output
-    assert serves(printed[1])
+    return printed[1]
 
 
 def test_a_database_with_tables_from_before(admin_url: str, tmp_path: Path) -> None:

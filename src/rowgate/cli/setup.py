@@ -145,10 +145,18 @@ def _show(outcome: Outcome, database_url: str) -> None:
     else:
         console.print(f"\n[bold]What {outcome.plan.connected_role} may not do.[/] Have a superuser run this:\n")
         console.print(outcome.plan.script(StepState.NOT_PERMITTED), markup=False)
+    if outcome.plan.is_complete:
+        _show_address(outcome, database_url)
+
+
+def _show_address(outcome: Outcome, database_url: str) -> None:
+    """The line that the gateway needs; with the control role's password where this run set one."""
+    parts = conninfo_to_dict(database_url)
+    where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{outcome.plan.database}"
     if outcome.control_password is not None and not os.environ.get("ROWGATE_CONTROL_PASSWORD"):
-        parts = conninfo_to_dict(database_url)
-        where = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{outcome.plan.database}"
-        console.print("\nFor the gateway; shown this once, keep it as a secret:")
-        console.print(
-            f"  ROWGATE_DATABASE_URL=postgresql://rowgate_control:{outcome.control_password}@{where}", markup=False
-        )
+        heading, password = "For the gateway; shown this once, keep it as a secret:", outcome.control_password
+    else:
+        heading, password = "For the gateway, with the password that the role rowgate_control has:", "PASSWORD"
+    typer.echo(f"\n{heading}\n  ROWGATE_DATABASE_URL=postgresql://rowgate_control:{password}@{where}")
+    if outcome.control_password is None:
+        typer.echo("To give it another password: ROWGATE_CONTROL_PASSWORD=... rowgate setup ...")

@@ -133,7 +133,8 @@ class Registry:
 
     @property
     def is_connected(self) -> bool:
-        """Whether changes would be noticed now: the state of ``watch`` once it runs, else of the connection."""
+        """Whether changes are noticed: by ``watch`` from its first reading or failure on, until then as far as the
+        connection is up."""
         if self._listening is not None:
             return self._listening
         return self._control.is_open
@@ -313,7 +314,6 @@ class Registry:
         registry meanwhile is read. Never raises because of the database: while it cannot be read, nothing comes.
         """
         pause = FIRST_BACKOFF
-        self._listening = False
         try:
             while True:
                 try:
