@@ -13,7 +13,7 @@ dev: install ## The whole stack on this machine: Postgres, identity provider, ga
 
 install: $(VENV)/.run ## The environment alone
 
-$(VENV)/.run: requirements/run.txt pyproject.toml
+$(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py src/rowgate/pgwire/compiled.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Rowgate needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into $(VENV) ..."

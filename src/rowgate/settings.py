@@ -119,6 +119,12 @@ class Settings:
     )
     max_body_bytes: int = _setting(10 * 1024 * 1024, "Largest request body.", low=1024)
     max_result_bytes: int = _setting(10 * 1024 * 1024, "Largest result of one request, as Postgres sends it.", low=1024)
+    stream_above_bytes: int | None = _setting(
+        None,
+        "Results of reads over HTTP that are larger than this flow to the client as they come, whatever their size; "
+        "off holds every result, and max_result_bytes refuses what is larger.",
+        low=1024,
+    )
     max_batch_statements: int = _setting(100, "Most statements in one batch.", low=1)
     max_statement_bytes: int = _setting(
         64 * 1024, "Longest SQL text from an exposed role; parsing needs stack in proportion.", low=1024

@@ -94,8 +94,23 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"rowgate", f"rowgate-{__version__}.dist-info"}
     assert not [name for name in names if re.search(r"test|example|__pycache__|\.pyc$", name)]
-    sources = {path for path in (ROOT / "src" / "rowgate").rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert {ROOT / "src" / name for name in names if name.startswith("rowgate/")} == sources
+    sources = {path for path in (ROOT / "src" / "rowgate").rglob("*") if path.is_file()}
+    sources -= {path for path in sources if path.suffix in {".pyc", ".pyx", ".so"}}
+    compiled = [name for name in names if re.fullmatch(r"rowgate/pgwire/compiled\.[^/]+\.so", name)]
+    assert len(compiled) == 1
+    held = {ROOT / "src" / name for name in names if name.startswith("rowgate/")}
+    assert held - {ROOT / "src" / compiled[0]} == sources
+
+
+def test_where_nothing_can_be_compiled_the_wheel_is_pure_python(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "CC": "/bin/false", "LDSHARED": "/bin/false"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "without the compiled module" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [f"rowgate-{__version__}-py3-none-any.whl"]
 
 
 def test_each_extra_installs_what_it_is_for_and_no_more(wheel: Path) -> None:

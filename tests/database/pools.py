@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Result, Statement
 from rowgate.postgres.execution import Order, execute
 from rowgate.postgres.opening import Login, Opener, exposed_role_settings
@@ -188,7 +189,10 @@ def order(*texts: str, **options: Any) -> Order:
 
 def table(results: Sequence[Result]) -> list[list[Row]]:
     """The rows of each statement, as text."""
-    return [[_row(body) for body in result.rows] for result in results]
+    return [
+        [_row(body) for region in result.regions for _, body in MessageStream(len(region)).feed(region)]
+        for result in results
+    ]
 
 
 def _row(body: bytes) -> Row:

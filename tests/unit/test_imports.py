@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "console",
     },
     "cli": {
-        "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "console", "dev",
+        "errors", "settings", "pgwire", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer",
+        "console", "dev",
     },
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, resolve_database_url
 from rowgate.errors import ConnectFailed, SettingInvalid
+from rowgate.pgwire.implementation import IS_COMPILED
 from rowgate.rls.advisor.advisor import FAMILIES, Report, advise
 from rowgate.rls.advisor.finding import Severity
 
@@ -38,8 +39,17 @@ def doctor(
     """
     report = advise(_connect(resolve_database_url(database_url, data_dir)))
     if json_output:
-        typer.echo(json.dumps({"database": report.database, "sound": report.is_sound, "unread": report.unread,
-                               "findings": [asdict(one) for one in report.findings]}))  # fmt: skip
+        typer.echo(
+            json.dumps(
+                {
+                    "database": report.database,
+                    "sound": report.is_sound,
+                    "unread": report.unread,
+                    "compiled": IS_COMPILED,
+                    "findings": [asdict(one) for one in report.findings],
+                }
+            )
+        )
     elif fix:
         typer.echo("\n".join(f"-- {one.id}: {one.object}\n{one.fix_sql}" for one in report.findings))
     else:
@@ -72,4 +82,6 @@ def _show(report: Report) -> None:
                 lines = one.fix_sql.splitlines()
                 more = " ... (see --sql)" if len(lines) > 1 else ""
                 console.print(f"    {one.object}: {lines[0]}{more}", markup=False)
+    how = "compiled" if IS_COMPILED else "Python alone, which is slower: no C compiler was there at its installation"
+    console.print(f"\nThis installation writes rows with: {how}.", style="dim")
     console.print("\n[bold green]Everything holds.[/]" if report.is_sound else "\n`--sql` prints the SQL alone.")

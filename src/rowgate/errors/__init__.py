@@ -17,6 +17,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── StatementRefused        the guard did not let a statement through               400
     │   └── StatementNotListed  it is not on the role's allow-list
     ├── RowSecurityMissing      the gate did not: no policy protects what it names      400
+    ├── ResultUnrepresentable   a value that the format asked for cannot hold           400
     ├── LimitExceeded           BodyTooLarge 413, ResultTooLarge 507, QueueFull 503, QueueTimeout 503,
     │                           ConcurrencyExceeded 429, TooManySessions 503, ClientStalled 503,
     │                           StatementTimeout 400, RevocationLimit 503, RateExceeded 429
@@ -100,6 +101,7 @@ from rowgate.errors.service import (
     QueueTimeout,
     RateExceeded,
     ResultTooLarge,
+    ResultUnrepresentable,
     RevocationLimit,
     ServerStarting,
     StatementTimeout,
@@ -164,6 +166,7 @@ __all__ = [
     "RateExceeded",
     "RequestRefused",
     "ResultTooLarge",
+    "ResultUnrepresentable",
     "RevocationLimit",
     "RevocationUnknown",
     "RoleUnknown",

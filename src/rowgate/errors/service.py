@@ -33,6 +33,15 @@ class ResultTooLarge(LimitExceeded):
     default_hint = "Add LIMIT, select fewer columns, or raise max_result_bytes."
 
 
+class ResultUnrepresentable(RowgateError):
+    """The result holds a value that the format asked for cannot hold."""
+
+    code = "result_unrepresentable"
+    sqlstate = "22000"
+    status = 400
+    default_hint = "Cast the column to text, or ask for another format."
+
+
 class QueueFull(LimitExceeded):
     """Too many requests already wait for a connection of this role."""
 

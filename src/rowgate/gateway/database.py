@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from rowgate.errors import CredentialsMissing, RoleUnknown, RowgateError, SetupIncomplete, TokenRevoked
@@ -25,7 +25,7 @@ from rowgate.identity.verify import TokenVerifier, authorize
 from rowgate.identity.webhooks import Webhook
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.connection import Connection
-from rowgate.postgres.exchange import Result
+from rowgate.postgres.exchange import Prepared, Result
 from rowgate.postgres.opening import Login, Opener, exposed_role_settings
 from rowgate.postgres.pool import Pool
 from rowgate.postgres.session_context import ContextSigner, SessionIdentity
@@ -207,17 +207,24 @@ class Database:
             pool.release(await pool.acquire())
         return {**(pool.parameters or {}), "session_authorization": role, "is_superuser": "off"}
 
-    async def array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
-        """Array types by OID, those that users made included as far as the results need them."""
+    def known_array_types(self, statements: Iterable[Prepared]) -> Mapping[int, ArrayType] | None:
+        """Array types by OID, as far as the columns of ``statements`` need them; None where some must be read first."""
         known = self._array_types
-        for result in results:
-            for column in result.prepared.fields or ():
+        for prepared in statements:
+            for column in prepared.fields or ():
                 oid = column.type_oid
                 if oid >= FIRST_USER_OID and oid not in known and oid not in self._scalar_types:
-                    return await self._read_array_types(results)
+                    return None
         return known
 
-    async def _read_array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
+    async def array_types(self, results: Sequence[Result]) -> Mapping[int, ArrayType]:
+        """Array types by OID, those that users made included as far as the results need them."""
+        statements = [result.prepared for result in results]
+        known = self.known_array_types(statements)
+        return await self.read_array_types(statements) if known is None else known
+
+    async def read_array_types(self, statements: Iterable[Prepared]) -> Mapping[int, ArrayType]:
+        """The same, read from the database. Raises like ``Registry.array_types``."""
         # Reloads are spaced, so that requests for made-up types cannot keep the control connection busy.
         now = time.monotonic()
         if now - self._arrays_read_at < ARRAY_RELOAD_SECONDS:
@@ -228,8 +235,8 @@ class Database:
             **BUILTIN_ARRAYS,
             **{oid: ArrayType(one.element_oid, one.delimiter) for oid, one in made.items()},
         }
-        for result in results:
-            for column in result.prepared.fields or ():
+        for prepared in statements:
+            for column in prepared.fields or ():
                 if column.type_oid not in self._array_types:
                     self._scalar_types.add(column.type_oid)
         return self._array_types

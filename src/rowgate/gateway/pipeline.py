@@ -10,8 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from rowgate.errors import AuthenticationFailed, ResultTooLarge, RowgateError
 from rowgate.gateway.allowlist import AllowList
+from rowgate.gateway.answer_flow import AnswerFlow
+from rowgate.gateway.answer_formats import AnswerFormat, FormatMaker, JsonFormat, format_for
 from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.audit.record import CLIENT_GONE, INTERNAL_FAULT, Trace
 from rowgate.gateway.connection_string import ConnectionString
@@ -33,6 +37,8 @@ from rowgate.settings import Settings
 
 RESERVED_ROLE_PREFIX: Final = "rowgate_"
 LONG_TEXT: Final = 2048
+STREAM_ABOVE_BYTES: Final = 128 * 1024
+"""What is held of a result that was asked for as NDJSON or Arrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Pipeline:
             word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
             journal.add(trace.record(word, size=0, with_sql=journal.with_sql))
             raise
-        journal.add(trace.record(trace.problem, size=len(response.body), with_sql=journal.with_sql))
+        journal.add(trace.record(trace.problem, size=response.size, with_sql=journal.with_sql))
         return response
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:
@@ -75,14 +81,17 @@ class Pipeline:
                 return await self._answer_password(request, endpoint, trace)
             name = request.connection.database
             database = endpoint.ready_database(name) or await endpoint.database(name)
-            return await self._answer_token(request, database, trace)
+            return await self._answer_token(request, database, trace, http)
         except RowgateError as problem:
             if trace is not None:
                 trace.problem = problem
             return error_response(problem, role)
 
-    async def _answer_token(self, request: SqlRequest, database: Database, trace: Trace | None) -> Response:
+    async def _answer_token(
+        self, request: SqlRequest, database: Database, trace: Trace | None, http: HttpRequest
+    ) -> Response:
         """An exposed role: verified identity, guarded statements, shared connections."""
+        make_format = format_for(http.headers.get(b"accept"), request)
         role = request.connection.role
         principal = database.known_principal(role, request.token) or await database.identify(role, request.token)
         if trace is not None:
@@ -98,30 +107,54 @@ class Pipeline:
         await _pass_gate(database.row_security, role, verdicts)
         if self.allowlist is not None:
             self.allowlist.check(role, request.texts, verdicts)
+        only_reads = _only_reads(verdicts)
+        flow = self._flow(request, database, make_format, http) if only_reads else None
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
             begin=None if request.transaction is None else request.transaction.begin,
             discard_after=True in [verdict.calls_user_functions for verdict in verdicts],
-            only_reads=request.transaction is None and _only_reads(verdicts),
+            only_reads=request.transaction is None and only_reads,
             party=party_of(principal),
+            flow=flow,
         )
         self.limits.admit(principal, database.endpoint)
         try:
             results = await execute(database.pool(role), order)
+            if flow is not None and flow.begun:
+                if trace is not None:
+                    trace.results = results
+                return await flow.finish(results)
         finally:
             self.limits.leave(principal, database.endpoint)
+            if flow is not None:
+                flow.close()
         if trace is not None:
             trace.results = results
-        if self.settings.max_result_rows is not None and _only_reads(verdicts):
+        if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        response = _render(request, results, types)
+        response = _render(request, results, types, make_format)
         return self._with_rates(response, principal, database) if self.limits.has_rates else response
+
+    def _flow(
+        self, request: SqlRequest, database: Database, make_format: FormatMaker, http: HttpRequest
+    ) -> AnswerFlow | None:
+        """What takes large results on to the client as they come; None where all of a result is held."""
+        threshold = self.settings.stream_above_bytes
+        if threshold is None:
+            if make_format is JsonFormat:
+                return None
+            threshold = STREAM_ABOVE_BYTES
+        if http.channel is None or self.settings.max_result_rows is not None:
+            return None  # a result with too many rows is refused, and what has begun cannot be
+        return AnswerFlow(
+            request, make_format, http.channel, threshold, database.known_array_types, database.read_array_types
+        )
 
     def _with_rates(self, response: Response, principal: Principal | None, database: Database) -> Response:
         headers = (*response.headers, *self.limits.headers(principal, database.endpoint))
-        return Response(response.status, response.body, headers)
+        return msgspec.structs.replace(response, headers=headers)
 
     async def _answer_password(self, request: SqlRequest, endpoint: Endpoint, trace: Trace | None) -> Response:
         """A role with a password: Postgres judges both, on a connection of its own that serves nobody else."""
@@ -157,7 +190,7 @@ class Pipeline:
 
 def _check_rows(results: Sequence[Result], most: int) -> None:
     """After the fact, because bytes are bounded already; never for what has changed something."""
-    if sum(len(result.rows) for result in results) > most:
+    if sum(result.row_count for result in results) > most:
         raise ResultTooLarge(
             "the result has too many rows", detail=f"at most {most}", hint="Add LIMIT, or raise max_result_rows."
         )
@@ -178,7 +211,14 @@ async def _judge_apart(guard: Guard, text: str) -> Verdict:
     return await asyncio.wrap_future(guard.submit(text))
 
 
-def _render(request: SqlRequest, results: Sequence[Result], types: Mapping[int, ArrayType]) -> Response:
+def _render(
+    request: SqlRequest,
+    results: Sequence[Result],
+    types: Mapping[int, ArrayType],
+    make_format: FormatMaker = JsonFormat,
+) -> Response:
+    if make_format is not JsonFormat:
+        return _render_as(make_format(request, types), results)
     objects = [
         result_json(result, request.raw_text, mode, types)
         for result, mode in zip(results, request.array_modes, strict=True)
@@ -186,3 +226,13 @@ def _render(request: SqlRequest, results: Sequence[Result], types: Mapping[int, 
     if request.transaction is None:
         return Response(200, objects[0])
     return Response(200, b'{"results":[%b]}' % b",".join(objects), request.transaction.echo)
+
+
+def _render_as(answer: AnswerFormat, results: Sequence[Result]) -> Response:
+    parts = [answer.begin()]
+    for position, result in enumerate(results):
+        parts.append(answer.open_result(position, result.prepared))
+        parts.append(answer.rows(position, result.prepared, result.regions, first=True))
+        parts.append(answer.close_result(position, result))
+    parts.append(answer.end())
+    return Response(200, b"".join(parts), content_type=answer.content_type)

@@ -38,14 +38,25 @@ ERROR_FIELDS: Final = {
     "routine": "R",
 }
 WRONG_CREDENTIALS: Final = "28P01"
+JSON: Final = b"application/json"
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An HTTP answer: status, body, and headers beyond those that every answer has."""
+    """An HTTP answer: status, body, and headers beyond those that every answer has.
+
+    ``written`` says that the body has gone out already, in pieces, and how many bytes it had.
+    """
 
     status: int
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
+    content_type: bytes = JSON
+    written: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.written is None else self.written
 
     def __repr__(self) -> str:
         """What its repr shows: no body."""
@@ -55,17 +66,17 @@ class Response(msgspec.Struct, frozen=True):
 def result_json(result: Result, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> bytes:
     """One statement's result as a JSON object."""
     prepared = result.prepared
-    rows = prepared.encoder(raw_text, array_mode, array_types).encode(result.rows)
+    rows = prepared.encoder(raw_text, array_mode, array_types).encode(result.regions)
     return b'{"fields":%b,"rows":%b,%b,"rowAsArray":%b}' % (
         prepared.fields_json,
         rows,
-        _command_json(result.tag),
+        command_json(result.tag),
         b"true" if array_mode else b"false",
     )
 
 
 @lru_cache(maxsize=1024)
-def _command_json(tag: bytes) -> bytes:
+def command_json(tag: bytes) -> bytes:
     """The members ``command`` and ``rowCount`` for the body of CommandComplete (empty for an empty query)."""
     command, count = command_tag(tag) if tag else ("", None)
     return b'"command":"%b","rowCount":%b' % (command.encode(), b"null" if count is None else b"%d" % count)

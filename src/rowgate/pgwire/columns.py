@@ -32,6 +32,22 @@ def column_converter(type_oid: int, array_types: Mapping[int, ArrayType]) -> Con
     return partial(_arrays, array_type.delimiter, _CONVERTERS.get(array_type.element_oid))
 
 
+# How ``compiled.RowWriter`` names what becomes of a text.
+AS_TEXT: Final = 0
+_AS_INTEGER, _AS_FLOAT, _AS_TRUTH, _AS_DOCUMENT = 1, 2, 3, 4
+
+
+def compiled_kind(type_oid: int, array_types: Mapping[int, ArrayType]) -> int | None:
+    """The same for the compiled module: what it makes of a column of this type; None where it does not know how."""
+    return None if type_oid in array_types else _COMPILED_KINDS.get(type_oid, AS_TEXT)
+
+
+def holds_documents(type_oid: int, array_types: Mapping[int, ArrayType]) -> bool:
+    """Whether a column of this type has JSON documents in it, which may be written over several lines."""
+    array_type = array_types.get(type_oid)
+    return (type_oid if array_type is None else array_type.element_oid) in (JSON, JSONB)
+
+
 def _arrays(delimiter: str, convert: Converter | None, column: list[str | None]) -> list[object]:
     return [None if text is None else array_values(text, delimiter, convert) for text in column]
 
@@ -92,4 +108,13 @@ _CONVERTERS: Final[Mapping[int, Converter]] = {
     BOOL: partial(_each, _truth),
     JSON: partial(_each, _document),
     JSONB: partial(_each, _document),
+}
+_COMPILED_KINDS: Final[Mapping[int, int]] = {
+    INT2: _AS_INTEGER,
+    INT4: _AS_INTEGER,
+    FLOAT4: _AS_FLOAT,
+    FLOAT8: _AS_FLOAT,
+    BOOL: _AS_TRUTH,
+    JSON: _AS_DOCUMENT,
+    JSONB: _AS_DOCUMENT,
 }

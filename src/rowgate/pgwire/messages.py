@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Final
 
 from rowgate.errors import MalformedParameter
+from rowgate.pgwire.implementation import IS_COMPILED, compiled
 
 PROTOCOL_VERSION: Final = 196608
 """3.0: the major version in the upper 16 bits, the minor version in the lower 16."""
@@ -140,6 +141,15 @@ def bind_head(statement: bytes, parameter_count: int) -> bytes:
 
 def bind_to(head: bytes, parameters: Sequence[bytes | None]) -> bytes:
     """The message that ``bind`` makes, from a head that was made once for as many parameters."""
+    if IS_COMPILED:
+        message = compiled.bind_to(head, parameters, MAX_MESSAGE_BYTES)
+        if message is not None:
+            return message
+    return bind_to_in_python(head, parameters)
+
+
+def bind_to_in_python(head: bytes, parameters: Sequence[bytes | None]) -> bytes:
+    """The same, without the compiled module."""
     parts = [head]
     for value in parameters:
         if value is None:

@@ -1,9 +1,10 @@
-"""Rows of a result as JSON text: bodies of DataRow in, UTF-8 JSON out.
+"""Rows of a result as JSON text: regions of DataRow messages in, UTF-8 JSON out.
 
-This is the hot path. One loop cuts the rows into texts; after it, work is done column by column and by C code: a
-column of integers is one JSON list to decode, a row is a msgspec structure and neither tuple nor dict. What is JSON
-already (json, jsonb, the text of a float) is embedded as it came, with all its digits. This module never looks at SQL
-and never asks a database.
+This is the hot path. The compiled module writes what it understands (``compiled.RowWriter``); arrays, all rows where it
+is not there, and whatever is out of the ordinary are Python's. There one loop cuts the rows into texts; after it, work
+is done column by column and by C code: a column of integers is one JSON list to decode, a row is a msgspec structure
+and neither tuple nor dict. What is JSON already (json, jsonb, the text of a float) is embedded as it came, with all its
+digits. This module never looks at SQL and never asks a database.
 
 Source: the Postgres documentation, section "Message Formats", DataRow.
 """
@@ -18,22 +19,26 @@ from typing import Final
 import msgspec
 
 from rowgate.errors import ProtocolViolation
-from rowgate.pgwire.columns import column_converter
+from rowgate.pgwire.columns import AS_TEXT, column_converter, compiled_kind, holds_documents
 from rowgate.pgwire.fields import Field
+from rowgate.pgwire.implementation import IS_COMPILED, compiled
+from rowgate.pgwire.stream import DATA_ROW, HEADER_BYTES
 from rowgate.pgwire.types import ArrayType
 
 STRUCTURE_THRESHOLD: Final = 32
 """From this many rows on, a structure type for a result's rows saves more time than making it costs (15 µs)."""
 
 _LENGTH = Struct(">i").unpack_from
+_HEADER = Struct(">Bi").unpack_from
 _COUNT = Struct(">H").pack
+_LINE_BREAKS = {10: " ", 13: " "}
 _json = msgspec.json.Encoder().encode
 
 
 class RowEncoder:
     """Encodes the rows of one row description. It keeps no row, so it serves every run of a prepared statement."""
 
-    __slots__ = ("_array_mode", "_header", "_make_record", "_names", "_plan", "_width")
+    __slots__ = ("_array_mode", "_documents", "_make_record", "_names", "_plan", "_width", "_writer")
 
     def __init__(
         self,
@@ -49,75 +54,149 @@ class RowEncoder:
         several columns with one name an object holds the last, in the place of the first, as ``JSON.parse`` has it.
         """
         self._width = len(fields)
-        self._header = _COUNT(len(fields))
         self._array_mode = array_mode
         last_of_name = {field.name: position for position, field in enumerate(fields)}
         self._names = tuple(last_of_name)
+        order = tuple(range(len(fields)) if array_mode else last_of_name.values())
         self._plan = tuple(
             (position, None if raw_text else column_converter(fields[position].type_oid, array_types))
-            for position in (range(len(fields)) if array_mode else last_of_name.values())
+            for position in order
         )
+        self._documents = () if raw_text else tuple(
+            position for position in order if holds_documents(fields[position].type_oid, array_types)
+        )  # fmt: skip
         self._make_record: Callable[..., object] | None = None
+        self._writer = None
+        if IS_COMPILED:
+            known = [AS_TEXT if raw_text else compiled_kind(field.type_oid, array_types) for field in fields]
+            kinds = [kind for kind in known if kind is not None]
+            if len(kinds) == len(fields):
+                heads, tail = _frame(None if array_mode else self._names, len(order))
+                self._writer = compiled.RowWriter(kinds, order, heads, tail)
 
-    def encode(self, rows: Sequence[bytes]) -> bytes:
-        """The JSON text of the list of ``rows``, which are bodies of DataRow.
+    def encode(self, regions: Sequence[bytes]) -> bytes:
+        """The JSON text of the list of all rows in ``regions``, which are whole DataRow messages.
 
         Raises ProtocolViolation where a row does not fit the row description. Bytes that are not UTF-8 (a SQL_ASCII
         database) become replacement characters.
         """
+        return b"[%b]" % self.encode_elements(regions)
+
+    def encode_elements(self, regions: Sequence[bytes]) -> bytes:
+        """``encode`` without the brackets, for a result that is written in several pieces; b"" for no rows."""
+        if self._writer is not None:
+            written = self._writer.write(regions, False)
+            if written is not None:
+                return written
+        return self.encode_in_python(regions)[1:-1]
+
+    def encode_lines(self, regions: Sequence[bytes]) -> bytes:
+        """Each row as a line of JSON (NDJSON), with the line feed behind it. Line breaks in documents become spaces."""
+        if self._writer is not None:
+            written = self._writer.write(regions, True)
+            if written is not None:
+                return written
+        return self._encode_rows(regions, msgspec.json.Encoder().encode_lines, self._documents)
+
+    def encode_in_python(self, regions: Sequence[bytes]) -> bytes:
+        """``encode`` without the compiled module."""
+        return self._encode_rows(regions, _json)
+
+    def _encode_rows(
+        self, regions: Sequence[bytes], encode: Callable[[list[object]], bytes], one_line: Sequence[int] = ()
+    ) -> bytes:
         try:
-            texts = self._texts(rows, bytes.decode)
+            count, texts = read_texts(regions, self._width, bytes.decode)
         except UnicodeDecodeError:
-            texts = self._texts(rows, _decode_replacing)
+            count, texts = read_texts(regions, self._width, _decode_replacing)
         if not self._width:
-            return _json([[] if self._array_mode else {}] * len(rows))
+            return encode([[] if self._array_mode else {}] * count)
+        for position in one_line:
+            texts[position :: self._width] = [
+                None if text is None else text.translate(_LINE_BREAKS) for text in texts[position :: self._width]
+            ]
         columns = [
             texts[position :: self._width] if convert is None else convert(texts[position :: self._width])
             for position, convert in self._plan
         ]
-        return self._encode_columns(columns, len(rows))
+        return encode(self._records(columns, count))
 
-    def encode_elements(self, rows: Sequence[bytes]) -> bytes:
-        """``encode`` without the brackets, for a result that is written in several pieces; b"" for no rows."""
-        return self.encode(rows)[1:-1]
+    def _records(self, columns: Sequence[Sequence[object]], row_count: int) -> list[object]:
+        if self._make_record is None:
+            if row_count < STRUCTURE_THRESHOLD:
+                lines = zip(*columns, strict=True)
+                names = self._names
+                return list(lines) if self._array_mode else [dict(zip(names, line, strict=True)) for line in lines]
+            self._make_record = _record_maker(self._names, len(self._plan), self._array_mode)
+        return list(map(self._make_record, *columns))
 
-    def _texts(self, rows: Sequence[bytes], decode: Callable[[bytes], str]) -> list[str | None]:
-        """Every cell of every row, one after the other; None is NULL."""
-        texts: list[str | None] = []
-        append, read_length, header, columns = texts.append, _LENGTH, self._header, range(self._width)
-        try:
-            for body in rows:
-                if not body.startswith(header):
+
+def _frame(names: Sequence[str] | None, width: int) -> tuple[list[bytes], bytes]:
+    """What stands ahead of each value of a row, and at its end; ``names`` is None for a row that is a list."""
+    if names is None:
+        return [b"[", *[b","] * (width - 1)][:width], b"]" if width else b"[]"
+    heads = [b"%b%b:" % (b"," if position else b"{", _json(name)) for position, name in enumerate(names)]
+    return heads, b"}" if width else b"{}"
+
+
+def read_texts(regions: Sequence[bytes], width: int, decode: Callable[[bytes], str]) -> tuple[int, list[str | None]]:
+    """How many rows there are, and every cell of every row, one after the other; None is NULL.
+
+    Raises ProtocolViolation where a row does not have ``width`` columns, and what ``decode`` raises.
+    """
+    texts: list[str | None] = []
+    append, read_length, header, columns = texts.append, _LENGTH, _COUNT(width), range(width)
+    count = 0
+    try:
+        for region in regions:
+            row_end = 0
+            while row_end < len(region):
+                kind, length = _HEADER(region, row_end)
+                position = row_end + HEADER_BYTES + 2
+                row_end += length + 1
+                if kind != DATA_ROW or region[position - 2 : position] != header or row_end < position:
                     raise _misfit()
-                position = 2
+                count += 1
                 for _ in columns:
-                    (length,) = read_length(body, position)
+                    (length,) = read_length(region, position)
                     position += 4
                     if length >= 0:
                         end = position + length
-                        append(decode(body[position:end]))
+                        append(decode(region[position:end]))
                         position = end
                     elif length == -1:
                         append(None)
                     else:
                         raise _misfit()
-                # A length beyond the row's end shows here, since a slice just stops at the end.
-                if position != len(body):
+                # A length beyond the row's end shows here; a slice just stops at the region's end.
+                if position != row_end:
                     raise _misfit()
-        except StructError:
-            raise _misfit() from None
-        return texts
+            if row_end != len(region):
+                raise _misfit()
+    except StructError:
+        raise _misfit() from None
+    return count, texts
 
-    def _encode_columns(self, columns: Sequence[Sequence[object]], row_count: int) -> bytes:
-        if self._make_record is None:
-            if row_count < STRUCTURE_THRESHOLD:
-                lines = zip(*columns, strict=True)
-                names = self._names
-                return _json(
-                    list(lines) if self._array_mode else [dict(zip(names, line, strict=True)) for line in lines]
-                )
-            self._make_record = _record_maker(self._names, len(self._plan), self._array_mode)
-        return _json(list(map(self._make_record, *columns)))
+
+def column_texts(
+    regions: Sequence[bytes], width: int
+) -> tuple[int, Sequence[tuple[bytes, bytes, bytes] | list[str | None]]]:
+    """How many rows there are, and the cells of each column: as Arrow's buffers (a bit for each row that is not NULL,
+    32-bit offsets, the cells' bytes), or as texts.
+
+    Raises ProtocolViolation where a row does not have ``width`` columns.
+    """
+    if IS_COMPILED:
+        found = compiled.column_buffers(regions, width)
+        if found is not None:
+            return found
+    return column_texts_in_python(regions, width)
+
+
+def column_texts_in_python(regions: Sequence[bytes], width: int) -> tuple[int, list[list[str | None]]]:
+    """The same without the compiled module, always as texts."""
+    count, texts = read_texts(regions, width, _decode_replacing)
+    return count, [texts[position::width] for position in range(width)]
 
 
 def fields_json(fields: Sequence[Field]) -> bytes:

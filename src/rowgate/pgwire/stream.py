@@ -1,7 +1,9 @@
 """A byte stream from Postgres, cut into messages; and the type bytes of those messages.
 
 Chunks may be cut anywhere. Nothing is allocated on the word of a length field: a length is checked as soon as its
-four bytes are there, and only bytes that came are kept. This module never looks into a message's body.
+four bytes are there, and only bytes that came are kept. Neighbouring rows may be taken together, as a region: whole
+DataRow messages as they came, so that thousands of rows are no thousands of objects. This module never looks into a
+message's body.
 
 Source: the Postgres documentation, section "Message Formats" (a type byte, then an Int32 that counts itself).
 """
@@ -12,6 +14,7 @@ from struct import Struct
 from typing import Final
 
 from rowgate.errors import ProtocolViolation
+from rowgate.pgwire.implementation import IS_COMPILED, compiled
 
 AUTHENTICATION: Final = ord("R")
 BACKEND_KEY_DATA: Final = ord("K")
@@ -38,18 +41,23 @@ PORTAL_SUSPENDED: Final = ord("s")
 READY_FOR_QUERY: Final = ord("Z")
 ROW_DESCRIPTION: Final = ord("T")
 
-_HEADER_BYTES = 5
+HEADER_BYTES: Final = 5
+"""A type byte and a length."""
 _HEADER = Struct(">Bi").unpack_from
 
 
 class MessageStream:
     """Cuts one connection's bytes into messages. After a ProtocolViolation it stays broken."""
 
-    __slots__ = ("_broken", "_limit", "_partial", "too_long")
+    __slots__ = ("_broken", "_group_rows", "_limit", "_partial", "too_long")
 
-    def __init__(self, max_message_bytes: int) -> None:
-        """``max_message_bytes`` is the longest body that is accepted, without type byte and length."""
+    def __init__(self, max_message_bytes: int, *, group_rows: bool = False) -> None:
+        """``max_message_bytes`` is the longest body that is accepted, without type byte and length.
+
+        With ``group_rows`` DataRow messages come as regions: one entry for neighbours, with their headers.
+        """
         self._limit = max_message_bytes + 4
+        self._group_rows = group_rows
         self._partial = bytearray()
         self._broken = False
         self.too_long = False
@@ -65,7 +73,7 @@ class MessageStream:
         return bytes(self._partial)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take the next bytes and return the messages that are now complete, as (type byte, body).
+        """Take the next bytes and return the messages that are now complete, as (type byte, body or region).
 
         Raises ProtocolViolation when a length is below 4 or above the limit; messages before it in the same chunk
         are lost with the connection.
@@ -74,17 +82,10 @@ class MessageStream:
             raise ProtocolViolation("The stream broke earlier.", detail="Expected no more bytes after a violation.")
         messages: list[tuple[int, bytes]] = []
         position = self._complete_partial(data, messages) if self._partial else 0
-        header, limit, total, append = _HEADER, self._limit, len(data), messages.append
-        while total - position >= _HEADER_BYTES:
-            kind, length = header(data, position)
-            if not 4 <= length <= limit:
-                self._refuse(length)
-            end = position + length + 1
-            if end > total:
-                break
-            append((kind, data[position + _HEADER_BYTES : end]))
-            position = end
-        if position < total:
+        position = cut(data, position, self._limit, messages, self._group_rows)
+        if position < len(data):
+            if len(data) - position >= HEADER_BYTES:
+                self._check(_HEADER(data, position)[1])
             # A bytearray grows by a share of its size, so a long message costs linear time in any chunking.
             self._partial += data[position:]
         return messages
@@ -92,23 +93,25 @@ class MessageStream:
     def _complete_partial(self, data: bytes, messages: list[tuple[int, bytes]]) -> int:
         """Move bytes from ``data`` to the partial message until it is complete; return how many were taken."""
         partial = self._partial
-        taken = max(0, min(_HEADER_BYTES - len(partial), len(data)))
+        taken = max(0, min(HEADER_BYTES - len(partial), len(data)))
         partial += data[:taken]
-        if len(partial) < _HEADER_BYTES:
+        if len(partial) < HEADER_BYTES:
             return taken
         kind, length = _HEADER(partial, 0)
-        if not 4 <= length <= self._limit:
-            self._refuse(length)
+        self._check(length)
         missing: int = length + 1 - len(partial)
         partial += data[taken : taken + missing]
         if len(data) - taken < missing:
             return len(data)
-        messages.append((kind, bytes(partial[_HEADER_BYTES:])))
+        is_region = self._group_rows and kind == DATA_ROW
+        messages.append((kind, bytes(partial if is_region else partial[HEADER_BYTES:])))
         # A new one, because a cleared bytearray may keep the memory of the longest message ever seen.
         self._partial = bytearray()
         return taken + missing
 
-    def _refuse(self, length: int) -> None:
+    def _check(self, length: int) -> None:
+        if 4 <= length <= self._limit:
+            return
         self._broken = True
         self.too_long = length > self._limit
         self._partial = bytearray()
@@ -116,3 +119,50 @@ class MessageStream:
             "A message's length is out of bounds.",
             detail=f"Expected a length from 4 to {self._limit}, got {length}.",
         )
+
+
+def first_row(region: bytes) -> bytes:
+    """The body of the first message of a region."""
+    return region[HEADER_BYTES : _HEADER(region, 0)[1] + 1]
+
+
+def cut_in_python(data: bytes, position: int, limit: int, messages: list[tuple[int, bytes]], group_rows: bool) -> int:
+    """Appends the complete messages from ``position`` on; gives where it stopped, and never goes past a bad length.
+
+    ``limit`` is the longest length field. With ``group_rows`` neighbouring DataRow messages are one region.
+    """
+    header, total, append = _HEADER, len(data), messages.append
+    first = -1  # where a region began
+    while total - position >= HEADER_BYTES:
+        kind, length = header(data, position)
+        end = position + length + 1
+        if not 4 <= length <= limit or end > total:
+            break
+        if group_rows and kind == DATA_ROW:
+            if first < 0:
+                first = position
+        else:
+            if first >= 0:
+                append((DATA_ROW, data[first:position]))
+                first = -1
+            append((kind, data[position + HEADER_BYTES : end]))
+        position = end
+    if first >= 0:
+        append((DATA_ROW, data[first:position]))
+    return position
+
+
+def count_messages_in_python(region: bytes) -> int:
+    """How many messages a region holds."""
+    position = count = 0
+    while len(region) - position >= HEADER_BYTES:
+        length = _HEADER(region, position)[1]
+        if length < 4:
+            break
+        position += length + 1
+        count += 1
+    return count
+
+
+cut = compiled.cut if IS_COMPILED else cut_in_python
+count_messages = compiled.count_messages if IS_COMPILED else count_messages_in_python

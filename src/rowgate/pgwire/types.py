@@ -16,12 +16,19 @@ from types import MappingProxyType
 from typing import Final
 
 BOOL: Final = 16
+BYTEA: Final = 17
+INT8: Final = 20
 INT2: Final = 21
 INT4: Final = 23
 TEXT: Final = 25
+OID: Final = 26
 JSON: Final = 114
 FLOAT4: Final = 700
 FLOAT8: Final = 701
+DATE: Final = 1082
+TIMESTAMP: Final = 1114
+TIMESTAMPTZ: Final = 1184
+NUMERIC: Final = 1700
 JSONB: Final = 3802
 
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from rowgate.errors import ConnectionLost, ProtocolViolation, ResultTooLarge, RowgateError
 from rowgate.pgwire import messages
 from rowgate.pgwire.stream import MessageStream
-from rowgate.postgres.exchange import Exchange, Outcome, Prepared, Statement, Step
+from rowgate.postgres.exchange import Exchange, Flow, Outcome, Prepared, Statement, Step
 from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.shared_statements import SharedStatements
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._max_result_bytes = max_result_bytes
-        self._stream = MessageStream(max_result_bytes + 1024)
+        self._stream = MessageStream(max_result_bytes + 1024, group_rows=True)
         self._transport: asyncio.Transport | None = None
         self._turns = Turns()
         self._unsent: list[bytes] = []
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         try:
             turns = self._turns
             exchange = turns.head
-            if self._received > self._max_result_bytes and exchange is not None:
+            if self._received > self._max_result_bytes and exchange is not None and not exchange.flows:
                 raise self._too_large()
             for kind, body in self._stream.feed(data):
                 if exchange is None:
@@ -161,11 +161,13 @@ class Connection(asyncio.Protocol):
         identity: SessionIdentity | None = None,
         begin: bytes | None = None,
         keep: Callable[[Statement], bool],
+        flow: Flow | None = None,
     ) -> asyncio.Future[Outcome]:
         """Sends one exchange and gives a future of its outcome.
 
         ``identity`` is whom the statements run for (None: nobody), ``begin`` the SQL that opens an explicit
-        transaction around the statements (COMMIT is added), ``keep`` says of a statement whether to keep it prepared.
+        transaction around the statements (COMMIT is added), ``keep`` says of a statement whether to keep it prepared,
+        ``flow`` takes the rows of large results.
         The future raises ConnectionLost, ResultTooLarge, ProtocolViolation or Overtaken; errors of Postgres are part of
         the outcome. While another exchange is under way, this one is answered after it; both must only read then.
         """
@@ -184,7 +186,10 @@ class Connection(asyncio.Protocol):
         if begin is not None:
             self._add_own(b"COMMIT", "commit", parts, steps)
         parts.append(messages.SYNC)
-        return self._start(Exchange(steps), b"".join(parts))
+        if flow is None:
+            return self._start(Exchange(steps), b"".join(parts))
+        flow.run_from(self)
+        return self._start(Exchange(steps, flow, self), b"".join(parts))
 
     def run_exchange(self, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
         """Sends ``data``, which ends with a Sync, and gives a future of its outcome; see ``run`` for what it raises."""

@@ -10,6 +10,7 @@ Values that are made for every request are msgspec structs: frozen like dataclas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -17,6 +18,7 @@ from rowgate.errors import DatabaseError, ProtocolViolation
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import Field, error_fields, row_description
 from rowgate.pgwire.rows import RowEncoder, fields_json
+from rowgate.pgwire.stream import count_messages
 from rowgate.pgwire.types import ArrayType
 
 
@@ -60,11 +62,16 @@ class Prepared:
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What one statement gave: DataRow bodies and the CommandComplete body (empty for an empty query)."""
+    """What one statement gave: regions of DataRow messages, and the CommandComplete body (empty for an empty query)."""
 
     prepared: Prepared
-    rows: list[bytes]
+    regions: list[bytes]
     tag: bytes
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return sum(map(count_messages, self.regions))
 
     def __repr__(self) -> str:
         """What its repr shows: no row."""
@@ -94,14 +101,48 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class RowSource(Protocol):
+    """Where rows come from: a connection that can be told to wait."""
+
+    def pause(self) -> None:
+        """Reads nothing more for a while."""
+
+    def resume(self) -> None:
+        """Reads again."""
+
+
+class Flow(Protocol):
+    """Takes the rows of a large result while they come, instead of the exchange, which would keep them."""
+
+    threshold: int
+    """How many bytes of rows an exchange keeps before it hands them over."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether something has gone on to the client, so that the request cannot run once more."""
+        ...
+
+    def run_from(self, source: RowSource) -> None:
+        """Rows come from ``source`` from now on; those of another run are not wanted any more."""
+
+    def take(self, source: RowSource, ended: Sequence[Result], prepared: Prepared, regions: Sequence[bytes]) -> None:
+        """Rows of the statement that runs, after the results that have ``ended``. Raises RowgateError."""
+
+    def leave(self, source: RowSource) -> None:
+        """The run on ``source`` has ended; it is not to be paused any more."""
+
+
 class Exchange:
-    """Collects the answer to the steps of one pipelined write."""
+    """Collects the answer to the steps of one pipelined write. ``flow`` takes large results, from ``source``."""
 
     __slots__ = (
+        "_flow",
+        "_held",
         "_index",
         "_parsed",
+        "_regions",
         "_results",
-        "_rows",
+        "_source",
         "_steps",
         "copied_out",
         "copy_refused",
@@ -111,10 +152,13 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], flow: Flow | None = None, source: RowSource | None = None) -> None:
         self._steps = steps
+        self._flow = flow
+        self._source = source
+        self._held = 0
         self._index = 0
-        self._rows: list[bytes] = []
+        self._regions: list[bytes] = []
         self._results: list[Result] = []
         self._parsed = False
         self.error: DatabaseError | None = None
@@ -139,8 +183,10 @@ class Exchange:
 
         Raises ProtocolViolation for messages that do not belong here.
         """
-        if kind == 0x44:  # DataRow
-            self._rows.append(body)
+        if kind == 0x44:  # DataRow, as a region
+            self._regions.append(body)
+            if self._flow is not None:
+                self._pass_on(self._flow, len(body))
         elif kind == 0x32:  # BindComplete
             pass
         elif kind in (0x43, 0x49, 0x73):  # CommandComplete, EmptyQueryResponse, PortalSuspended
@@ -149,18 +195,33 @@ class Exchange:
             if len(body) != 1:
                 raise ProtocolViolation("ReadyForQuery must hold one byte")
             self.status = body[0]
+            if self._flow is not None and self._source is not None:
+                self._flow.leave(self._source)
             return True
         else:
             self._receive_rarer(kind, body)
         return False
+
+    @property
+    def flows(self) -> bool:
+        """Whether large results are passed on, so that their size is no matter of memory."""
+        return self._flow is not None
+
+    def _pass_on(self, flow: Flow, size: int) -> None:
+        self._held += size
+        step = self._steps[min(self._index, len(self._steps) - 1)]
+        if self._held < flow.threshold or step.kind != "statement" or step.prepared is None or self._source is None:
+            return
+        regions, self._regions, self._held = self._regions, [], 0
+        flow.take(self._source, self._results, step.prepared, regions)
 
     def _complete(self, tag: bytes) -> None:
         if self._index >= len(self._steps):
             raise ProtocolViolation("the server completed more statements than were sent")
         step = self._steps[self._index]
         if step.kind == "statement" and step.prepared is not None:
-            self._results.append(Result(step.prepared, self._rows, tag))
-        self._rows = []
+            self._results.append(Result(step.prepared, self._regions, tag))
+        self._regions = []
         self._index += 1
         self._parsed = False
 
@@ -173,7 +234,7 @@ class Exchange:
             if self.error is None:
                 self.error = DatabaseError(error_fields(body))
                 self.failed = self._steps[min(self._index, len(self._steps) - 1)]
-            self._rows = []
+            self._regions = []
         elif kind in (0x53, 0x41):  # ParameterStatus, NotificationResponse: the session is not as it was
             self.state_changed = True
         elif kind in (0x47, 0x57):  # CopyInResponse, CopyBothResponse: the server waits for data we do not have

@@ -14,7 +14,7 @@ import msgspec
 
 from rowgate.errors import ConnectionLost, DatabaseError, SetupIncomplete, StatementTimeout, UnsupportedStatement
 from rowgate.postgres.connection import Connection
-from rowgate.postgres.exchange import Outcome, Result, Statement
+from rowgate.postgres.exchange import Flow, Outcome, Result, Statement
 from rowgate.postgres.opening import Login, Opener
 from rowgate.postgres.pool import Pool
 from rowgate.postgres.session_context import SessionIdentity
@@ -31,7 +31,8 @@ class Order(msgspec.Struct, frozen=True):
     ``identity`` is whom they run for (None: nobody); ``begin`` is the SQL that opens
     an explicit transaction (None: the statements share the implicit one); ``discard_after`` asks for DISCARD ALL
     before the connection serves anyone else, because a function of the user may have left something in the session;
-    ``only_reads`` says that running them twice does no harm; ``party`` is whose turn in the pool they take.
+    ``only_reads`` says that running them twice does no harm; ``party`` is whose turn in the pool they take; ``flow``
+    takes the rows of large results, where they are not to be kept.
     """
 
     statements: Sequence[Statement]
@@ -40,6 +41,12 @@ class Order(msgspec.Struct, frozen=True):
     discard_after: bool = False
     only_reads: bool = False
     party: Hashable = None
+    flow: Flow | None = None
+
+    @property
+    def may_run_again(self) -> bool:
+        """Whether nobody has been told anything of a first run."""
+        return self.flow is None or not self.flow.begun
 
 
 async def execute(pool: Pool, order: Order) -> list[Result]:
@@ -53,7 +60,9 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
         try:
             connection = pool.take(True, party) or await pool.acquire(True, party=party)
             return await _execute_on(pool, connection, order)
-        except Overtaken:  # it stood behind something slow, or on a connection that failed under somebody else
+        except Overtaken as problem:  # it stood behind something slow, or on one that failed under somebody else
+            if not order.may_run_again:
+                raise ConnectionLost("the connection to Postgres was lost while the result was on its way") from problem
             return await _execute_on(pool, await pool.acquire(admitted=True, party=party), order)
     return await _execute_on(pool, pool.take(False, party) or await pool.acquire(party=party), order)
 
@@ -61,7 +70,7 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
 async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[Result]:
     try:
         outcome = await _run(connection, order, pool.texts.is_repeated)
-        if _is_stale(outcome):
+        if _is_stale(outcome) and order.may_run_again:
             outcome = await _run_again(connection, order, outcome)
         if connection.in_transaction and not connection.broken:
             await connection.run_simple(b"ROLLBACK")
@@ -88,7 +97,7 @@ async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[
 
 
 def _run(connection: Connection, order: Order, keep: Callable[[Statement], bool]) -> asyncio.Future[Outcome]:
-    return connection.run(order.statements, identity=order.identity, begin=order.begin, keep=keep)
+    return connection.run(order.statements, identity=order.identity, begin=order.begin, keep=keep, flow=order.flow)
 
 
 def _never(statement: Statement) -> bool:

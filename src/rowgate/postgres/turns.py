@@ -35,6 +35,11 @@ class Answered(Protocol):
         ...
 
     @property
+    def flows(self) -> bool:
+        """Whether rows are passed on as they come, and not kept."""
+        ...
+
+    @property
     def state_changed(self) -> bool:
         """Whether the backend's session is not as it was."""
         ...

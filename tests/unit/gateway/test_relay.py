@@ -44,7 +44,8 @@ def test_hidden_answers_stay_hidden_and_the_rest_keeps_its_order() -> None:
     )  # fmt: skip
     ended = seen.feed(
         PARSED, BOUND, (ROW, b"\0\0"), (DONE, b"SELECT 1\0"),
-        PARSED, BOUND, (ROW_DESCRIPTION, b"\0\0"), (ROW, b"\0\0"), (DONE, b"SELECT 1\0"), (READY, b"T"),
+        PARSED, BOUND, (ROW_DESCRIPTION, b"\0\0"), (ROW, messages.raw(b"D", b"\0\0")), (DONE, b"SELECT 1\0"),
+        (READY, b"T"),
     )  # fmt: skip
     assert ended[-1] is True
     assert not any(ended[:-1])
@@ -98,7 +99,7 @@ def test_a_parse_that_is_known_already_is_answered_in_its_turn() -> None:
 
 def test_rows_of_a_hidden_query_are_for_the_session() -> None:
     rows: list[bytes] = []
-    seen = Conversation(Slot("execute", visible=False, row=rows.append))
+    seen = Conversation(Slot("execute", visible=False, rows=rows.append))
     seen.feed((ROW, b"row"), (DONE, b"SHOW\0"))
     assert (rows, seen.emitted) == ([b"row"], [])
 

@@ -13,6 +13,7 @@ from rowgate.errors import (
 )
 from rowgate.gateway.response import error_body, error_response, result_json
 from rowgate.pgwire.fields import Field
+from rowgate.pgwire.messages import raw
 from rowgate.postgres.exchange import Prepared, Result
 
 KEYS = [
@@ -38,7 +39,7 @@ KEYS = [
 
 def data_row(*values: bytes | None) -> bytes:
     cells = [b"\xff\xff\xff\xff" if one is None else len(one).to_bytes(4, "big") + one for one in values]
-    return len(values).to_bytes(2, "big") + b"".join(cells)
+    return raw(b"D", len(values).to_bytes(2, "big") + b"".join(cells))
 
 
 def test_a_result_has_exactly_the_keys_of_the_driver() -> None:

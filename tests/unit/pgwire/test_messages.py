@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import MalformedParameter
-from rowgate.pgwire import messages
+from rowgate.pgwire import compiled, messages
 from rowgate.pgwire.messages import bind, parse, startup, text
 
 
@@ -130,3 +130,20 @@ def test_bind_can_be_read_back(parameters):
         position += max(length, 0)
     assert found == parameters
     assert message[position:] == b"\0\0"
+
+
+@given(st.lists(st.none() | st.binary(max_size=20), max_size=6), st.sampled_from([list, tuple]))
+def test_a_bind_from_a_head_is_the_same_in_both_implementations(parameters, kind):
+    head = messages.bind_head(b"name", len(parameters))
+    made = messages.bind_to(head, kind(parameters))
+    assert made == messages.bind_to_in_python(head, parameters) == bind(b"", b"name", parameters)
+    assert compiled.bind_to(head, kind(parameters), messages.MAX_MESSAGE_BYTES) == made
+
+
+def test_a_bind_that_is_too_long_is_left_to_python_which_refuses_it():
+    head = messages.bind_head(b"name", 1)
+    length = len(messages.bind_to(head, [b"x" * 50])) - 1
+    assert compiled.bind_to(head, [b"x" * 50], length) is not None
+    assert compiled.bind_to(head, [b"x" * 51], length) is None
+    with pytest.raises(TypeError):
+        compiled.bind_to(head, ["text"], length)

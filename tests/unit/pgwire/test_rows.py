@@ -1,4 +1,7 @@
-"""Rows to JSON against a naive encoder, in every mode, and with rows that do not fit."""
+"""Rows to JSON against a naive encoder, in every mode, and with rows that do not fit.
+
+Every test holds the compiled module and Python to the same bytes: the encoder here runs both.
+"""
 
 import itertools
 import json
@@ -9,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import ProtocolViolation
+from rowgate.pgwire import compiled
+from rowgate.pgwire.columns import compiled_kind
 from rowgate.pgwire.fields import Field
-from rowgate.pgwire.rows import STRUCTURE_THRESHOLD, RowEncoder, fields_json
+from rowgate.pgwire.messages import raw
+from rowgate.pgwire.rows import STRUCTURE_THRESHOLD, RowEncoder, column_texts_in_python, fields_json
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -32,8 +38,51 @@ def row(values):
     )
 
 
+def regions(bodies):
+    """Rows as they come from a backend, one by one."""
+    return [raw(b"D", body) for body in bodies]
+
+
+class BothEncoders:
+    """The encoder as it is and without the compiled module, of rows one by one and in one region: all the same."""
+
+    def __init__(self, made):
+        self._encoder = made
+
+    def encode(self, bodies):
+        apart, together = regions(bodies), [b"".join(regions(bodies))] if bodies else []
+        ways = [
+            lambda: self._encoder.encode(apart),
+            lambda: self._encoder.encode(together),
+            lambda: self._encoder.encode_in_python(apart),
+            lambda: self._encoder.encode_in_python(together),
+            lambda: b"[" + self._encoder.encode_elements(apart) + b"]",
+        ]
+        outcomes = [outcome(way) for way in ways]
+        assert outcomes.count(outcomes[0]) == len(outcomes)
+        assert outcome(lambda: lines(self._encoder, apart)) == outcomes[0].translate(LINE_BREAKS)
+        return ways[0]()
+
+
+LINE_BREAKS = bytes.maketrans(b"\n\r", b"  ")
+
+
+def outcome(way):
+    try:
+        return way()
+    except ProtocolViolation as problem:
+        return f"{problem.message} {problem.detail}".encode()
+
+
+def lines(made, rows):
+    """NDJSON, joined to what the list would be."""
+    text = made.encode_lines(rows)
+    assert not rows or text.endswith(b"\n")
+    return b"[" + text.replace(b"\n", b",")[:-1] + b"]"
+
+
 def encoder(fields, *, raw_text=False, array_mode=True):
-    return RowEncoder(fields, raw_text=raw_text, array_mode=array_mode, array_types=ARRAY_TYPES)
+    return BothEncoders(RowEncoder(fields, raw_text=raw_text, array_mode=array_mode, array_types=ARRAY_TYPES))
 
 
 def typed(type_oid, *values):
@@ -98,6 +147,26 @@ def test_against_a_naive_encoder(raw_text, array_mode, result):
         assert [list(line) for line in json.loads(encoded)] == [list(line) for line in expected]
 
 
+@pytest.mark.parametrize("type_oid", sorted(VALUES))
+@given(st.data())
+def test_what_is_ordinary_is_written_by_the_compiled_module(type_oid, data):
+    """Else the comparison of the two would compare Python with itself."""
+    kind = compiled_kind(type_oid, ARRAY_TYPES)
+    assert (kind is None) == (type_oid in ARRAY_TYPES)
+    if kind is not None:
+        text = data.draw(VALUES[type_oid])[0]
+        assert compiled.RowWriter([kind], [0], [b"["], b"]").write(regions([row([text])]), False) is not None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "order", "heads"),
+    [([0] * 1665, [], []), ([0], [0], []), ([0], [1], [b"["]), ([0], [-1], [b"["]), ([0], [0, 0], [b"[", b","])],
+)
+def test_a_writer_that_makes_no_sense_is_not_made(kinds, order, heads):
+    with pytest.raises(ValueError, match=r"column|head"):
+        compiled.RowWriter(kinds, order, heads, b"]")
+
+
 def test_digits_are_kept():
     assert typed(701, "1e+20", "5", "-0", "0.1000", "1.7976931348623157e+308") == (
         b"[[1e+20],[5],[-0],[0.1000],[1.7976931348623157e+308]]"
@@ -159,8 +228,8 @@ def test_one_encoder_serves_many_results():
 
 
 def test_elements_join_to_the_whole():
-    lists = encoder([column("a", 23)])
-    rows = [row([str(number)]) for number in range(5)]
+    lists = RowEncoder([column("a", 23)], raw_text=False, array_mode=True, array_types=ARRAY_TYPES)
+    rows = regions(row([str(number)]) for number in range(5))
     assert b"[" + lists.encode_elements(rows[:2]) + b"," + lists.encode_elements(rows[2:]) + b"]" == lists.encode(rows)
     assert lists.encode_elements([]) == b""
 
@@ -230,6 +299,41 @@ def test_random_texts_of_any_type_give_json_or_a_violation(type_oid, texts):
     except ProtocolViolation:
         return
     assert len(json.loads(encoded)) == len(texts)
+
+
+CELLS = st.lists(st.tuples(st.none() | st.binary(max_size=9), st.none() | st.binary(max_size=9)), max_size=20)
+
+
+@given(CELLS, st.integers(1, 3))
+def test_columns_as_buffers_are_the_cells(lines, pieces):
+    rows = regions(row(line) for line in lines)
+    apart = [
+        b"".join(rows[start::1][: len(rows) // pieces + 1]) for start in range(0, len(rows), len(rows) // pieces + 1)
+    ]
+    count, buffers = compiled.column_buffers(apart, 2)
+    assert count == len(lines)
+    found = []
+    for validity, offsets, cells in buffers:
+        ends = struct.unpack(f"={count + 1}i", offsets)
+        found.append(
+            [cells[ends[at] : ends[at + 1]] if validity[at // 8] >> at % 8 & 1 else None for at in range(count)]
+        )
+    assert list(zip(*found, strict=True)) == lines
+    texts = [[None if cell is None else cell.decode("utf-8", "replace") for cell in column] for column in found]
+    assert column_texts_in_python(apart, 2) == (count, texts)
+
+
+@given(st.lists(st.binary(max_size=24), min_size=1), st.integers(0, 3))
+def test_columns_of_random_rows_are_none_or_fit(bodies, width):
+    rows = regions(bodies)
+    try:
+        count, _ = column_texts_in_python(rows, width)
+    except ProtocolViolation:
+        assert compiled.column_buffers(rows, width) is None
+        return
+    found = compiled.column_buffers(rows, width)
+    assert found is not None
+    assert found[0] == count == len(bodies)
 
 
 def test_fields_json():

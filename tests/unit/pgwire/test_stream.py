@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import ProtocolViolation
-from rowgate.pgwire.stream import DATA_ROW, MessageStream
+from rowgate.pgwire import compiled
+from rowgate.pgwire.stream import (
+    DATA_ROW,
+    MessageStream,
+    count_messages,
+    count_messages_in_python,
+    cut_in_python,
+    first_row,
+)  # fmt: skip
 
 LIMIT = 1000
 MESSAGES = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=30)
@@ -46,6 +54,43 @@ def test_any_chunks(messages, cuts):
     stream = MessageStream(LIMIT)
     assert feed_all(stream, cut(encoded(messages), cuts)) == messages
     assert stream.remainder() == b""
+
+
+ROWS_AND_OTHERS = st.lists(st.tuples(st.sampled_from([DATA_ROW, DATA_ROW, 67, 90]), st.binary(max_size=20)))
+
+
+@given(ROWS_AND_OTHERS, st.lists(st.integers(0, 900)))
+def test_rows_come_as_regions(messages, cuts):
+    """The same messages, however they are cut, where rows that stand together may be one entry, whole."""
+    seen = []
+    for kind, taken in feed_all(MessageStream(LIMIT, group_rows=True), cut(encoded(messages), cuts)):
+        if kind == DATA_ROW:
+            rows = MessageStream(LIMIT).feed(taken)
+            assert {kind for kind, _ in rows} == {DATA_ROW}
+            assert count_messages(taken) == count_messages_in_python(taken) == len(rows)
+            assert first_row(taken) == rows[0][1]
+            seen += rows
+        else:
+            seen.append((kind, taken))
+    assert seen == messages
+
+
+def test_rows_in_one_chunk_are_one_region():
+    rows = [(DATA_ROW, b"one"), (DATA_ROW, b"two")]
+    done = (67, b"SELECT 2\0")
+    assert MessageStream(LIMIT, group_rows=True).feed(encoded([*rows, done, rows[0]])) == [
+        (DATA_ROW, encoded(rows)), done, (DATA_ROW, encoded(rows[:1])),
+    ]  # fmt: skip
+
+
+@given(st.binary(max_size=80) | ROWS_AND_OTHERS.map(encoded), st.integers(0, 80), st.booleans())
+def test_both_implementations_cut_alike(data, position, group_rows):
+    position = min(position, len(data))
+    one, other = [], []
+    stopped = compiled.cut(data, position, 40, one, group_rows)
+    assert stopped == cut_in_python(data, position, 40, other, group_rows)
+    assert one == other
+    assert compiled.count_messages(data) == count_messages_in_python(data)
 
 
 @given(MESSAGES, st.binary(min_size=1, max_size=40), st.data())

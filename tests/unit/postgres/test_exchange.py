@@ -17,7 +17,7 @@ def test_results_come_in_order_and_own_steps_give_none() -> None:
         assert exchange.receive(kind, body) is False
     assert exchange.receive(READY, b"I") is True
     outcome = exchange.outcome()
-    assert [(one.prepared, one.rows, one.tag) for one in outcome.results] == [
+    assert [(one.prepared, one.regions, one.tag) for one in outcome.results] == [
         (first, [b"1", b"2"], b"SELECT 2\0"),
         (second, [], b""),
     ]

@@ -91,7 +91,7 @@ class Trace:
             verdict="refused" if refused else "allowed" if self.verdicts else "",
             outcome=outcome_of(problem),
             sqlstate=sqlstate_of(problem),
-            rows=sum(count_rows(result.tag, len(result.rows)) for result in self.results),
+            rows=sum(count_rows(result.tag, result.row_count) for result in self.results),
             size=size,
             milliseconds=round((time.monotonic() - self._began) * 1000, 3),
             sql=[shown_sql(text) for text in self.texts] if with_sql else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -50,10 +51,14 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._is_last = False
+        self._is_http_1_0 = False
         self._is_new = server.certificates is not None
         self._is_private = True
         self._writable = asyncio.Event()
         self._writable.set()
+        self.on_writable: Callable[[], None] | None = None
+        self._answering: tuple[bytes | None, bool] = (None, False)  # Origin and keep-alive of the request at hand
+        self._chunked: bool | None = None  # how the body that is being written in pieces is framed; None: none is
         self.since = server.now
         self.receiving = False
         self.unwritten = 0
@@ -82,6 +87,9 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._writable.set()
+        self.since = self._server.now
+        if self.on_writable is not None:
+            self.on_writable()
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser. What it cannot read is answered with 400 and the connection is closed."""
@@ -173,7 +181,8 @@ class HttpConnection(asyncio.Protocol):
             self._waiting.append((self._refusal, origin, keep_alive))
         else:
             path = self._url.partition(b"?")[0]
-            request = HttpRequest(self._parser.get_method(), path, self._headers, b"".join(self._body))
+            request = HttpRequest(self._parser.get_method(), path, self._headers, b"".join(self._body), self)
+            self._is_http_1_0 = self._parser.get_http_version() == "1.0"
             self._waiting.append((request, origin, keep_alive))
         self._body = []
         if self._task is None:
@@ -231,10 +240,14 @@ class HttpConnection(asyncio.Protocol):
         try:
             while self._waiting and not self._closing:
                 waiting, origin, keep_alive = self._waiting.popleft()
+                self._answering = origin, keep_alive
                 response = waiting if isinstance(waiting, Response) else await self._server.answer(waiting)
                 self.since = self._server.now
-                keep_alive = keep_alive and not self._server.stopping
-                self._write(self._server.writer.write(response, origin=origin, keep_alive=keep_alive))
+                if self._chunked is None:
+                    keep_alive = keep_alive and not self._server.stopping
+                    self._write(self._server.writer.write(response, origin=origin, keep_alive=keep_alive))
+                else:
+                    keep_alive = self._end_body(response)
                 if not keep_alive:
                     self.close()
                 if not self._writable.is_set():
@@ -242,6 +255,31 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._task = None
             self.since = self._server.now
+
+    def begin_body(self, head: Response) -> None:
+        """The answer to the request at hand begins, and its body comes in pieces (see ``Channel``)."""
+        origin, keep_alive = self._answering
+        # Before HTTP/1.1 there are no chunks: there the end of the connection ends the body.
+        self._chunked = not self._is_http_1_0
+        keep_alive = keep_alive and self._chunked
+        self._answering = origin, keep_alive
+        self._write(self._server.writer.begin(head, origin=origin, keep_alive=keep_alive, chunked=self._chunked))
+
+    def write_body(self, data: bytes) -> bool:
+        """A piece of it, not empty."""
+        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        return self._writable.is_set()
+
+    def _end_body(self, response: Response) -> bool:
+        """The body has ended, or what ran for it has failed; whether another request may follow."""
+        chunked, self._chunked = self._chunked, None
+        if response.written is None:
+            self.abort()  # nothing else tells the client that this is not all
+            self._closing = True
+            return True
+        if chunked:
+            self._write(b"0\r\n\r\n")
+        return self._answering[1]
 
     def _refuse_body(self) -> None:
         if self._refusal is None:

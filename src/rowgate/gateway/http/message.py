@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from rowgate.gateway.response import Response
+from rowgate.gateway.response import JSON, Response
 
 STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nNeon-Request-Id: "
-    % (status.value, status.phrase.encode())
-    for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
+}
+JSON_STATUS_LINES: Final = {
+    status: line + b"Content-Type: application/json\r\nNeon-Request-Id: " for status, line in STATUS_LINES.items()
 }
 ALLOWED_HEADERS: Final = (
     b"Authorization, Content-Type, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, "
     b"Neon-Batch-Read-Only, Neon-Batch-Isolation-Level, Neon-Batch-Deferrable"
 )
 EXPOSED_HEADERS: Final = b"Neon-Request-Id, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate"
+
+
+class Channel(Protocol):
+    """The way to the client of one request, for an answer that is written in pieces."""
+
+    on_writable: Callable[[], None] | None
+    """Called when the client has caught up."""
+
+    def begin_body(self, head: Response) -> None:
+        """Writes status and headers of ``head``; its body is not used."""
+
+    def write_body(self, data: bytes) -> bool:
+        """Writes a piece; False: no more for now, ``on_writable`` says when."""
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -32,6 +46,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
     path: bytes
     headers: dict[bytes, bytes]
     body: bytes
+    channel: Channel | None = None
+    """The way to its client, for an answer in pieces."""
 
     def __repr__(self) -> str:
         """What its repr shows: neither headers nor body."""
@@ -73,16 +89,37 @@ class AnswerWriter:
     def write(self, response: Response, *, origin: bytes | None, keep_alive: bool) -> bytes:
         """The whole answer. ``origin`` is the request's Origin header."""
         body = response.body
-        start, request_id = STATUS_LINES[response.status], self._ids.next()
-        if keep_alive and not response.headers and (origin is None or self._any_origin):
-            return b"%b%b%b%d\r\n\r\n%b" % (start, request_id, self._after_id, len(body), body)
-        parts = [start, request_id, self._date, self._cors(origin)]
-        parts += [b"%b: %b\r\n" % header for header in response.headers]
-        if not keep_alive:
-            parts.append(b"Connection: close\r\n")
+        if (
+            keep_alive
+            and not response.headers
+            and (origin is None or self._any_origin)
+            and response.content_type is JSON
+        ):
+            start = JSON_STATUS_LINES[response.status]
+            return b"%b%b%b%d\r\n\r\n%b" % (start, self._ids.next(), self._after_id, len(body), body)
+        parts = self._head(response, origin, keep_alive)
         parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
         parts.append(body)
         return b"".join(parts)
+
+    def begin(self, response: Response, *, origin: bytes | None, keep_alive: bool, chunked: bool) -> bytes:
+        """The head of an answer whose body comes in pieces: chunks (RFC 9112, section 7.1), or up to the end of the
+        connection, for which ``keep_alive`` must be false."""
+        parts = self._head(response, origin, keep_alive)
+        parts.append(b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n")
+        return b"".join(parts)
+
+    def _head(self, response: Response, origin: bytes | None, keep_alive: bool) -> list[bytes]:
+        parts = [
+            STATUS_LINES[response.status],
+            b"Content-Type: %b\r\nNeon-Request-Id: %b" % (response.content_type, self._ids.next()),
+            self._date,
+            self._cors(origin),
+        ]
+        parts += [b"%b: %b\r\n" % header for header in response.headers]
+        if not keep_alive:
+            parts.append(b"Connection: close\r\n")
+        return parts
 
     def preflight(self) -> Response:
         """The answer to OPTIONS /sql (Fetch standard, section 3.2.2)."""

@@ -121,7 +121,7 @@ class HttpServer:
             "status": response.status,
             "milliseconds": round((time.monotonic() - started) * 1000, 3),
             "request_bytes": len(request.body),
-            "response_bytes": len(response.body),
+            "response_bytes": response.size,
         }
         sys.stderr.write(json.dumps(record) + "\n")
         return response

@@ -13,6 +13,7 @@ from rowgate.gateway.sessions.relay import HIDDEN_BIND, IDENTITY_BIND, IDENTITY_
 from rowgate.guard.sessions.statement import SessionSetting
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import data_row
+from rowgate.pgwire.stream import first_row
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Step
 from rowgate.postgres.session_context import SessionIdentity
@@ -63,11 +64,13 @@ class Composer:
             self.add(parse_message(name, key), Slot("parse", visible=False, skipped=lambda: statements.forget(key)))
         return name
 
-    def run_hidden(self, key: StatementKey, *, quiet: bool = False, row: Callable[[bytes], None] | None = None) -> None:
+    def run_hidden(
+        self, key: StatementKey, *, quiet: bool = False, rows: Callable[[bytes], None] | None = None
+    ) -> None:
         """Runs a statement of the gateway's own, unseen by the client."""
         name = self.parse_shared(key)
         self.add(messages.bind(b"", name, ()), HIDDEN_BIND)
-        self.add(EXECUTE, Slot("execute", visible=False, quiet=quiet, row=row))
+        self.add(EXECUTE, Slot("execute", visible=False, quiet=quiet, rows=rows))
 
     def set_local(self, assignment: str) -> None:
         """Sets what ``assignment`` says for the transaction, unseen by the client."""
@@ -117,7 +120,7 @@ def parse_message(name: bytes, key: StatementKey) -> bytes:
     return messages.raw(b"P", name + b"\0" + sql + b"\0" + types)
 
 
-def first_column(body: bytes) -> str:
-    """The first value of a DataRow body, as text."""
-    values = data_row(body)
+def first_column(region: bytes) -> str:
+    """The first value of the first row of a region, as text."""
+    values = data_row(first_row(region))
     return "" if not values or values[0] is None else values[0].decode("utf-8", "replace")

@@ -329,7 +329,7 @@ class Conversation:
         name = REPORTED.get(setting.name)
         if name is not None:
             show: StatementKey = (f"SHOW {setting.name}".encode(), NO_TYPES)
-            backend.run_hidden(show, row=lambda body: self._tell(name, first_column(body)))
+            backend.run_hidden(show, rows=lambda region: self._tell(name, first_column(region)))
 
     def _tell(self, name: str, value: str) -> None:
         settings = self._state.settings

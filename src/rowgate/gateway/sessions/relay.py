@@ -32,10 +32,10 @@ class Slot:
 
     ``visible``: the client asked for it and sees its answer. ``done`` is called when it has succeeded, ``skipped`` when
     an error before it kept it from running. ``refusal`` is the ErrorResponse that the client reads in place of the
-    backend's, ``answer`` the same for success. ``tag`` replaces the command tag, ``row`` takes the rows of a hidden
-    query. ``offset`` is where the statement begins in the client's text, in characters, so that an error's position is
-    right. ``simple`` marks the simple protocol, which has no NoData. ``quiet`` swallows the warning that SET LOCAL
-    stands outside a block. ``is_context`` marks the identity.
+    backend's, ``answer`` the same for success. ``tag`` replaces the command tag, ``rows`` takes a region of rows of a
+    hidden query. ``offset`` is where the statement begins in the client's text, in characters, so that an error's
+    position is right. ``simple`` marks the simple protocol, which has no NoData. ``quiet`` swallows the warning that
+    SET LOCAL stands outside a block. ``is_context`` marks the identity.
     """
 
     kind: SlotKind
@@ -45,7 +45,7 @@ class Slot:
     refusal: bytes | None = None
     tag: bytes | None = None
     answer: bytes | None = None
-    row: Callable[[bytes], None] | None = None
+    rows: Callable[[bytes], None] | None = None
     offset: int = 0
     simple: bool = False
     quiet: bool = False
@@ -93,8 +93,10 @@ class Relay:
 
     def receive(self, kind: int, body: bytes) -> bool:
         """Takes one backend message; True when it was ReadyForQuery. Raises ProtocolViolation."""
-        if kind in (0x44, COPY_DATA):  # DataRow, CopyData
-            self._data(kind, body)
+        if kind == 0x44:  # DataRow, as a region
+            self._rows(body)
+        elif kind == COPY_DATA:
+            self._copied_out(body)
         elif kind == 0x5A:
             return self._ready(body)
         elif kind == 0x45:
@@ -112,12 +114,16 @@ class Relay:
             raise ProtocolViolation(f"message {chr(kind)!r} came without a request")
         return self._slots[0]
 
-    def _data(self, kind: int, body: bytes) -> None:
-        slot = self._head(kind)
-        if slot.row is not None:
-            slot.row(body)
+    def _rows(self, region: bytes) -> None:
+        slot = self._head(0x44)
+        if slot.rows is not None:
+            slot.rows(region)
         if slot.visible:
-            self._emit(HEADER(bytes((kind,)), len(body) + 4) + body)
+            self._emit(region)
+
+    def _copied_out(self, body: bytes) -> None:
+        if self._head(COPY_DATA).visible:
+            self._emit(HEADER(b"d", len(body) + 4) + body)
 
     def _answer(self, kind: int, body: bytes) -> None:
         slot = self._head(kind)

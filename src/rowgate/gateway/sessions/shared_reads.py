@@ -21,6 +21,7 @@ from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.server import answers, requests
+from rowgate.pgwire.stream import DATA_ROW
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Outcome, Step
 from rowgate.postgres.pool import Pool
@@ -59,13 +60,15 @@ class SharedAnswer:
         self.state_changed = False
         self.status = 0
 
+    flows = False
     parsed_steps: Sequence[Step] = ()
     """None: ``on_parsed`` sees to what was parsed."""
 
     def receive(self, kind: int, body: bytes) -> bool:
         """Takes one message of the backend; True when it was the last. Raises ProtocolViolation."""
         if kind in self._passed and not self.hidden:
-            self._take(HEADER(self._passed[kind], len(body) + 4) + body)
+            # Rows come as a region, with their headers.
+            self._take(body if kind == DATA_ROW else HEADER(self._passed[kind], len(body) + 4) + body)
         elif kind == 0x5A:
             if len(body) != 1:
                 raise ProtocolViolation("ReadyForQuery must hold one byte")

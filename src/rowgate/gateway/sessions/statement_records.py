@@ -26,6 +26,7 @@ from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.identity.principal import Principal
 from rowgate.pgwire.fields import error_fields
+from rowgate.pgwire.stream import HEADER_BYTES, count_messages
 
 DATA_ROW: Final = b"D"
 
@@ -37,11 +38,17 @@ class MeasuredRelay(Relay):
     size = 0
     failure: DatabaseError | None = None
 
-    def _data(self, kind: int, body: bytes) -> None:
+    def _rows(self, region: bytes) -> None:
+        if self._slots and self._slots[0].visible:
+            self.rows += count_messages(region)
+            self.size += len(region)
+        super()._rows(region)
+
+    def _copied_out(self, body: bytes) -> None:
         if self._slots and self._slots[0].visible:
             self.rows += 1
-            self.size += len(body) + 5
-        super()._data(kind, body)
+            self.size += len(body) + HEADER_BYTES
+        super()._copied_out(body)
 
     def _answer(self, kind: int, body: bytes) -> None:
         if kind in (0x49, 0x73):  # EmptyQueryResponse, PortalSuspended: the tag is that of another statement
@@ -113,8 +120,8 @@ class StatementRecords:
 
     def answered(self, execution: _Execution, parts: Sequence[bytes], error: DatabaseError | None) -> None:
         """Its answer is there, as messages for the client."""
-        sizes = [len(part) for part in parts if part[:1] == DATA_ROW]
-        self._settle(execution, error, len(sizes), sum(sizes))
+        regions = [part for part in parts if part[:1] == DATA_ROW]
+        self._settle(execution, error, sum(map(count_messages, regions)), sum(map(len, regions)))
 
     def refused(self, problem: RowgateError) -> None:
         """The gateway itself has refused something."""
