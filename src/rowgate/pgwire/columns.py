@@ -38,8 +38,15 @@ _AS_INTEGER, _AS_FLOAT, _AS_TRUTH, _AS_DOCUMENT = 1, 2, 3, 4
 
 
 def compiled_kind(type_oid: int, array_types: Mapping[int, ArrayType]) -> int | None:
-    """The same for the compiled module: what it makes of a column of this type; None where it does not know how."""
-    return None if type_oid in array_types else _COMPILED_KINDS.get(type_oid, AS_TEXT)
+    """The same for the compiled module: what it makes of a column of this type; None where it does not know how.
+
+    For an array what it makes of the elements, and their delimiter in the upper byte.
+    """
+    array_type = array_types.get(type_oid)
+    if array_type is None:
+        return _COMPILED_KINDS.get(type_oid, AS_TEXT)
+    kind, delimiter = _COMPILED_KINDS.get(array_type.element_oid, AS_TEXT), array_type.delimiter
+    return kind | ord(delimiter) << 8 if delimiter.isascii() and delimiter not in '{}"\\' else None
 
 
 def holds_documents(type_oid: int, array_types: Mapping[int, ArrayType]) -> bool:

@@ -10,13 +10,14 @@ Source: the Postgres documentation, section "Message Formats"; RFC 8259 (JSON); 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcmp, memcpy, memset
 
 cdef enum:
     HEADER_BYTES = 5
     DATA_ROW = 0x44
     MOST_COLUMNS = 1664  # PostgreSQL's own bound (MaxTupleAttributeNumber)
+    MOST_DIMENSIONS = 6  # and this one (MAXDIM)
 
 # What a column's text becomes. TEXT is escaped; the rest is copied once it has been found to be what it should be.
 cdef enum Kind:
@@ -131,13 +132,14 @@ cdef inline unsigned char* _put_length(unsigned char* at, Py_ssize_t length) noe
 cdef class RowWriter:
     """Writes regions of DataRow messages as JSON. Made once for a row description and an output mode.
 
-    ``kinds`` has a ``Kind`` for each column of the row; ``order`` the columns that are written, in order; ``heads`` what
+    ``kinds`` has a ``Kind`` for each column of the row, for an array that of its elements and their delimiter in the upper
+    byte; ``order`` the columns that are written, in order; ``heads`` what
     stands ahead of each written value (``{"id":``), ``tail`` what ends a row. Raises ValueError for more than 1,664
     columns.
     """
 
     cdef Py_ssize_t width, written
-    cdef unsigned char kinds[MOST_COLUMNS]
+    cdef unsigned short kinds[MOST_COLUMNS]
     cdef unsigned short order[MOST_COLUMNS]
     cdef tuple heads
     cdef bytes tail
@@ -228,7 +230,12 @@ cdef class RowWriter:
             if lengths[column] < 0:
                 memcpy(out.data + out.size, b"null", 4)
                 out.size += 4
-            elif not _write_value(out, cells[column], lengths[column], self.kinds[column], line):
+            elif self.kinds[column] > 0xFF:
+                if not _write_array(
+                    out, cells[column], lengths[column], self.kinds[column] & 0xFF, self.kinds[column] >> 8, line
+                ):
+                    return False
+            elif not _write_value(out, cells[column], lengths[column], <unsigned char>self.kinds[column], line):
                 return False
         head = self.tail
         _reserve(out, PyBytes_GET_SIZE(head) + 2)
@@ -298,6 +305,107 @@ cdef inline bint _write_value(
                 out.data[position] = c" "
     out.size += length
     return True
+
+
+cdef bint _write_array(
+    Buffer* out, const unsigned char* cell, Py_ssize_t length, unsigned char kind, unsigned char delimiter, bint line
+) except -1:
+    """Nested JSON lists of what array_out writes, the same as ``literals.array_values``; bounds are left to Python."""
+    cdef unsigned char holds[MOST_DIMENSIONS + 1]  # of each open list: 0 nothing yet, 1 lists, 2 elements
+    cdef Py_ssize_t position = 0, first, depth = 0
+    cdef bint expects_value = True
+    cdef unsigned char byte
+    if length == 2 and cell[0] == c"{" and cell[1] == c"}":
+        _reserve(out, 2)
+        memcpy(out.data + out.size, b"[]", 2)
+        out.size += 2
+        return True
+    holds[0] = 0
+    while position < length:
+        byte = cell[position]
+        if byte == delimiter or byte == c"}":
+            if expects_value:
+                return False
+            position += 1
+            if byte == delimiter:
+                expects_value = True
+                _put_byte(out, c",")
+                continue
+            _put_byte(out, c"]")
+            depth -= 1
+            if depth == 0:
+                return position == length
+            continue
+        if not expects_value or (depth == 0 and byte != c"{"):
+            return False
+        if byte == c"{":
+            if depth == MOST_DIMENSIONS or holds[depth] == 2:
+                return False
+            holds[depth] = 1
+            depth += 1
+            holds[depth] = 0
+            position += 1
+            _put_byte(out, c"[")
+            continue
+        if holds[depth] == 1:
+            return False
+        holds[depth] = 2
+        expects_value = False
+        if byte == c'"':
+            position = _write_quoted(out, cell, length, position + 1, kind, line)
+            if position < 0:
+                return False
+            continue
+        first = position
+        while position < length:
+            byte = cell[position]
+            if byte == delimiter or byte == c"{" or byte == c"}" or byte == c'"' or byte == c"\\":
+                break
+            position += 1
+        if position == first:
+            return False
+        _reserve(out, position - first + 8)
+        if position - first == 4 and memcmp(cell + first, b"NULL", 4) == 0:
+            memcpy(out.data + out.size, b"null", 4)
+            out.size += 4
+        elif not _write_value(out, cell + first, position - first, kind, line):
+            return False
+    return False
+
+
+cdef Py_ssize_t _write_quoted(
+    Buffer* out, const unsigned char* cell, Py_ssize_t length, Py_ssize_t position, unsigned char kind, bint line
+) except -2:
+    """An element in quotes from ``position`` on; gives where what follows it begins, -1 where it is not one."""
+    cdef Py_ssize_t first = position, size
+    cdef bint escaped = False, written
+    cdef unsigned char* plain
+    while position < length and cell[position] != c'"':
+        if cell[position] == c"\\":
+            escaped = True
+            position += 1
+        position += 1
+    if position >= length:
+        return -1
+    _reserve(out, position - first + 8)
+    if not escaped:
+        written = _write_value(out, cell + first, position - first, kind, line)
+        return position + 1 if written else -1
+    plain = <unsigned char*>PyMem_Malloc(position - first)
+    if plain == NULL:
+        raise MemoryError()
+    try:
+        size = 0
+        while first < position:
+            if cell[first] == c"\\":
+                first += 1
+            plain[size] = cell[first]
+            size += 1
+            first += 1
+        written = _write_value(out, plain, size, kind, line)
+    finally:
+        PyMem_Free(plain)
+    return position + 1 if written else -1
 
 
 cdef bint _is_int32(const unsigned char* cell, Py_ssize_t length) noexcept nogil:

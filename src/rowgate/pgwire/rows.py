@@ -1,7 +1,7 @@
 """Rows of a result as JSON text: regions of DataRow messages in, UTF-8 JSON out.
 
-This is the hot path. The compiled module writes what it understands (``compiled.RowWriter``); arrays, all rows where it
-is not there, and whatever is out of the ordinary are Python's. There one loop cuts the rows into texts; after it, work
+This is the hot path. The compiled module writes what it understands (``compiled.RowWriter``); all rows where it is not
+there, and whatever is out of the ordinary, are Python's. There one loop cuts the rows into texts; after it, work
 is done column by column and by C code: a column of integers is one JSON list to decode, a row is a msgspec structure
 and neither tuple nor dict. What is JSON already (json, jsonb, the text of a float) is embedded as it came, with all its
 digits. This module never looks at SQL and never asks a database.

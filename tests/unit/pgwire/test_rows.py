@@ -6,6 +6,7 @@ Every test holds the compiled module and Python to the same bytes: the encoder h
 import itertools
 import json
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -151,11 +152,9 @@ def test_against_a_naive_encoder(raw_text, array_mode, result):
 @given(st.data())
 def test_what_is_ordinary_is_written_by_the_compiled_module(type_oid, data):
     """Else the comparison of the two would compare Python with itself."""
-    kind = compiled_kind(type_oid, ARRAY_TYPES)
-    assert (kind is None) == (type_oid in ARRAY_TYPES)
-    if kind is not None:
-        text = data.draw(VALUES[type_oid])[0]
-        assert compiled.RowWriter([kind], [0], [b"["], b"]").write(regions([row([text])]), False) is not None
+    text = data.draw(VALUES[type_oid])[0]
+    writer = compiled.RowWriter([compiled_kind(type_oid, ARRAY_TYPES)], [0], [b"["], b"]")
+    assert writer.write(regions([row([text])]), False) is not None
 
 
 @pytest.mark.parametrize(
@@ -299,6 +298,29 @@ def test_random_texts_of_any_type_give_json_or_a_violation(type_oid, texts):
     except ProtocolViolation:
         return
     assert len(json.loads(encoded)) == len(texts)
+
+
+@given(
+    st.sampled_from([1000, 1005, 1007, 1009, 1020, 1022, 199, 3807, USER_ENUM_ARRAY]),
+    st.text('{}",;\\\n []0:1=NULtfe.-', max_size=16),
+    st.booleans(),
+)
+def test_random_array_literals_are_read_alike(type_oid, literal, in_braces):
+    """The encoder of this file compares both implementations, errors included."""
+    with suppress(ProtocolViolation):
+        typed(type_oid, "{" + literal + "}" if in_braces else literal)
+
+
+def test_nested_arrays_are_written_by_the_compiled_module():
+    for type_oid, literal, expected in [
+        (1009, r'{{"a\"b","c\\d"},{NULL,"NULL"}}', rb'[[[["a\"b","c\\d"],[null,"NULL"]]]]'),
+        (1007, "{{{1},{2}},{{3},{4}}}", b"[[[[[1],[2]],[[3],[4]]]]]"),
+        (3807, '{"{\\"a\\": [1]}",NULL}', b'[[[{"a": [1]},null]]]'),
+        (1020, "{(1,1),(0,0);(3,3),(2,2)}", b'[[["(1,1),(0,0)","(3,3),(2,2)"]]]'),
+    ]:
+        writer = compiled.RowWriter([compiled_kind(type_oid, ARRAY_TYPES)], [0], [b"["], b"]")
+        assert b"[" + writer.write(regions([row([literal])]), False) + b"]" == expected
+        assert typed(type_oid, literal) == expected
 
 
 CELLS = st.lists(st.tuples(st.none() | st.binary(max_size=9), st.none() | st.binary(max_size=9)), max_size=20)
