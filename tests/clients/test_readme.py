@@ -139,7 +139,7 @@ def stack_with_todos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["drizzle", "kysely", "sqlalchemy", "django"])
+@pytest.mark.parametrize("name", ["drizzle", "kysely", "python", "sqlalchemy", "django"])
 def test_each_orm_as_its_page_says(name: str, stack_with_todos: Stack, tmp_path: Path) -> None:
     stack_with_todos.owner("delete from todos")
     assert reader_beside(stack_with_todos, tmp_path / "reader").read(HOW_TO / f"{name}.md", where="orm") == 1
