@@ -186,6 +186,9 @@ class Settings:
         False, "Whether audit records hold the SQL text, with the values that a client wrote into it."
     )
     activity_records: int = _setting(1000, "Records kept in memory beside the audit file.", low=0)
+    opentelemetry: bool = _setting(
+        False, "Whether a span and metrics of each request and each statement of a session go to OpenTelemetry."
+    )
     log_requests: bool = _setting(False, "Whether each request is logged as one line of JSON on standard error.")
 
 

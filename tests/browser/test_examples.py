@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -25,7 +26,7 @@ from examples.__main__ import EXAMPLES, HERE, make_table, running, secret_of
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.site import serving
-from tests.clients.stack import Stack, start
+from tests.clients.stack import Stack, start, until
 from tests.ports import reserve
 
 ROOT = HERE.parent
@@ -51,17 +52,17 @@ def environment_of(name: str, stack: Stack, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def application(name: str, stack: Stack, command: Callable[[int], list[str]]) -> Iterator[str]:
-    """The example's address, while it runs."""
+def application(name: str, stack: Stack, command: Callable[[int], list[str]], **environment: str) -> Iterator[str]:
+    """The example's address, while it runs; ``environment`` is beside what every run of it has."""
     port = reserve()
     address = f"http://localhost:{port}"
-    log = SCREENS.parent / f"{name}.log"
+    log = SCREENS.parent / f"{name}{'-with-clerk' if 'CLERK_SECRET_KEY' in environment else ''}.log"
     with (
         log.open("w") as output,
         running(
             command(port),
             cwd=EXAMPLES[name].folder,
-            env=environment_of(name, stack, port),
+            env={**environment_of(name, stack, port), **environment},
             stdout=output,
             stderr=output,
         ) as process,
@@ -79,6 +80,10 @@ def answers(address: str) -> bool:
         return httpx.get(address, timeout=30).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def next_start(port: int) -> list[str]:
+    return ["npm", "start", "--", "--port", str(port)]
 
 
 @contextmanager
@@ -103,15 +108,18 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def addresses(stack: Stack) -> Iterator[dict[str, str]]:
-    """Where each page is."""
+def built() -> None:
+    """The Next.js application as ``next build`` leaves it, without Clerk's keys; and a folder for pictures and logs."""
     SCREENS.mkdir(parents=True, exist_ok=True)
     subprocess.run(["make", "--silent", "examples/nextjs-todos/.next/.built"], cwd=ROOT, check=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def addresses(stack: Stack, built: None) -> Iterator[dict[str, str]]:
+    """Where each page is."""
     python = [sys.executable, "-m", "uvicorn", "todos:app", "--log-level", "warning", "--port"]
     with ExitStack() as started:
-        nextjs = started.enter_context(
-            application("nextjs-todos", stack, lambda port: ["npm", "start", "--", "--port", str(port)])
-        )
+        nextjs = started.enter_context(application("nextjs-todos", stack, next_start))
         yield {
             "nextjs-server": nextjs,
             "nextjs-browser": f"{nextjs}/browser",
@@ -303,3 +311,84 @@ def test_strangers_get_no_token_and_no_session(addresses: dict[str, str]) -> Non
     # A code that this browser has not asked for leads to no session.
     assert httpx.get(f"{server}/auth/callback?code=x&state=y").status_code == 400
     assert httpx.get(f"{addresses['python-todos']}/callback?code=x&state=y").status_code == 400
+
+
+@pytest.fixture(scope="module")
+def clerk_address(stack: Stack, built: None) -> Iterator[str]:
+    """The Next.js application with Clerk's keys in its environment and Clerk's own packages, and the local provider's
+    Backend API in Clerk's place."""
+    keys = json.loads(stack.cli("issuer", "secret-key", "--json").stdout)
+    variables = {
+        "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": keys["publishable_key"],
+        "CLERK_SECRET_KEY": keys["secret_key"],
+        "CLERK_API_URL": keys["api_url"],
+        "NEXT_PUBLIC_CLERK_TELEMETRY_DISABLED": "1",
+        # Nothing of the local provider's own: what is shown comes by Clerk's way alone.
+        "LOCAL_ISSUER_URL": "",
+        "LOCAL_ISSUER_SECRET_KEY": "",
+    }
+    with application("nextjs-todos", stack, next_start, **variables) as address:
+        yield address
+
+
+class Clerk:
+    """The sessions that Clerk's sign-in page would make, and the cookies that it would leave at the application."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._keys = json.loads(stack.cli("issuer", "secret-key", "--json").stdout)
+
+    def call(self, method: str, path: str, **sent: Any) -> Any:
+        answer = httpx.request(
+            method, f"{self._keys['api_url']}/v1{path}", json=sent or None, timeout=30,
+            headers={"Authorization": f"Bearer {self._keys['secret_key']}"},
+        )  # fmt: skip
+        return answer.raise_for_status().json()
+
+    def sign_in(self, user: str) -> tuple[str, dict[str, str]]:
+        """The session's id and the cookies."""
+        session = self.call("POST", "/sessions", user_id=user)["id"]
+        token = self.call("POST", f"/sessions/{session}/tokens", expires_in_seconds=600)["jwt"]
+        # Clerk tells applications at one host apart by a suffix made of the publishable key.
+        suffix = base64.urlsafe_b64encode(hashlib.sha1(self._keys["publishable_key"].encode()).digest())[:8].decode()
+        values = {"__session": token, "__client_uat": str(int(time.time()) - 60), "__clerk_db_jwt": "dvb_local"}
+        return session, {f"{name}_{suffix}": value for name, value in values.items()}
+
+
+def test_with_clerk_the_same_pages_show_the_same_rows(
+    stack: Stack, clerk_address: str, person: Callable[[str, str], Person]
+) -> None:
+    """Clerk's middleware, ``auth().getToken()`` and ``currentUser()``; SQL on the server and from the browser."""
+    stack.owner("delete from todos")
+    clerk = Clerk(stack)
+    session, cookies = clerk.sign_in("user_alice")
+    alice = person("Alice", clerk_address)
+    alice.context.add_cookies([{"name": name, "value": value, "url": clerk_address} for name, value in cookies.items()])
+    alice.page.goto(clerk_address)
+    expect(alice.page.locator(".who")).to_have_text("Alice")
+    alice.add("milk")
+    alice.sees("milk")
+    alice.page.get_by_role("checkbox", name="milk").click()
+    expect(alice.page.get_by_role("checkbox", name="milk")).to_be_checked()
+    alice.picture("nextjs-clerk")
+    alice.page.goto(f"{clerk_address}/browser")
+    alice.add("from the browser")
+    alice.sees("milk", "from the browser")
+    assert {row["user_id"] for row in stack.owner("select user_id from todos").json()["rows"]} == {"user_alice"}
+
+    bob = httpx.get(clerk_address, cookies=clerk.sign_in("user_bob")[1], timeout=30).text
+    assert ("Bob" in bob, "Nothing to do." in bob, "milk" in bob) == (True, True, False)
+    forged = {name: value[:-8] + "AAAAAAAA" if "session" in name else value for name, value in cookies.items()}
+    assert httpx.post(f"{clerk_address}/auth/token", cookies=forged, timeout=30).status_code == 401
+
+    alice.page.goto(clerk_address)
+    alice.page.get_by_role("button", name="Sign out").click()
+    until(lambda: clerk.call("GET", f"/sessions/{session}")["status"] == "revoked", 20)
+    until(lambda: not [one for one in alice.context.cookies() if one["name"].startswith("__session")], 20)
+    # Who comes without a token is sent to Clerk, to sign in or to get a new one.
+    page = {"Accept": "text/html", "Sec-Fetch-Dest": "document"}
+    left = {name: value for name, value in cookies.items() if "session" not in name}
+    for kept in (left, {}):
+        sent = httpx.get(clerk_address, cookies=kept, headers=page, timeout=30)
+        assert (sent.status_code, httpx.URL(sent.headers["location"]).path) == (307, "/v1/client/handshake")
+    sign_in = httpx.get(f"{clerk_address}/auth/sign-in", timeout=30)
+    assert httpx.URL(sign_in.headers["location"]).path == "/sign-in"

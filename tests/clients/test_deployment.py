@@ -7,10 +7,12 @@ import re
 import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -19,6 +21,7 @@ import psycopg
 import pytest
 import yaml
 
+from tests.browser.site import serving
 from tests.clients.stack import HERE, Stack, start
 from tests.clients.websocket_bridge import bridge
 from tests.ports import reserve
@@ -99,14 +102,16 @@ class Proxy:
     authority: str
 
 
-def caddy(stack: Stack, folder: Path, port: int) -> list[str]:
+Recipe = Callable[[int, Path, Path, int], list[str]]
+"""The command of a proxy: by the gateway's port, the folder of the certificates, a folder and a port for itself."""
+
+
+def caddy(gateway: int, certificates: Path, folder: Path, port: int) -> list[str]:
     """The Caddyfile with this machine's names and ports; nothing else is changed."""
-    gateway = httpx.URL(stack.sql_url)
-    certificates = Path(stack.ca_file).parent
     certificate = f"tls {certificates}/server.pem {certificates}/server-key.pem"
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     for shown, real in (
-        ("127.0.0.1:4444", f"127.0.0.1:{gateway.port}"),
+        ("127.0.0.1:4444", f"127.0.0.1:{gateway}"),
         ("sql.example.com {", f"https://localhost:{port} {{\n\t{certificate}"),
     ):
         assert shown in text
@@ -116,13 +121,11 @@ def caddy(stack: Stack, folder: Path, port: int) -> list[str]:
     return ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"]
 
 
-def nginx(stack: Stack, folder: Path, port: int) -> list[str]:
+def nginx(gateway: int, certificates: Path, folder: Path, port: int) -> list[str]:
     """The same for nginx, whose file is a part of the http block."""
-    gateway = httpx.URL(stack.sql_url)
-    certificates = Path(stack.ca_file).parent
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
     for shown, real in (
-        ("127.0.0.1:4444", f"127.0.0.1:{gateway.port}"),
+        ("127.0.0.1:4444", f"127.0.0.1:{gateway}"),
         ("listen 443 ", f"listen {port} "),
         ("server_name sql.example.com", "server_name localhost"),
         ("/etc/ssl/sql.example.com.pem", f"{certificates}/server.pem"),
@@ -140,8 +143,11 @@ def nginx(stack: Stack, folder: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def running_proxy(command: list[str], port: int, stack: Stack, log: Path) -> Iterator[Proxy]:
-    trusted = ssl.create_default_context(cafile=stack.ca_file)
+def running_proxy(make: Recipe, gateway: int, authority: str, folder: Path) -> Iterator[Proxy]:
+    """The proxy in front of what listens on the port ``gateway``."""
+    trusted = ssl.create_default_context(cafile=authority)
+    log, port = folder / "log", reserve()
+    command = make(gateway, Path(authority).parent, folder, port)
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             deadline = time.monotonic() + 20
@@ -153,16 +159,19 @@ def running_proxy(command: list[str], port: int, stack: Stack, log: Path) -> Ite
                     assert process.poll() is None, log.read_text()
                     assert time.monotonic() < deadline, log.read_text()
                     time.sleep(0.05)
-            yield Proxy(f"localhost:{port}", trusted, stack.ca_file)
+            yield Proxy(f"localhost:{port}", trusted, authority)
         finally:
             process.terminate()
 
 
-@pytest.fixture(scope="module", params=[caddy, nginx], ids=["caddy", "nginx"])
+RECIPES = {"caddy": caddy, "nginx": nginx}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
 def proxy(request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    folder = tmp_path_factory.mktemp("proxy")
-    port = reserve()
-    with running_proxy(request.param(stack, folder, port), port, stack, folder / "log") as running:
+    gateway = httpx.URL(stack.sql_url).port
+    assert gateway
+    with running_proxy(RECIPES[request.param], gateway, stack.ca_file, tmp_path_factory.mktemp("proxy")) as running:
         yield running
 
 
@@ -213,3 +222,57 @@ def test_websocket_behind_a_proxy(proxy: Proxy, stack: Stack, monkeypatch: pytes
             moments = [time.monotonic() - began for _ in cursor.stream(slowly)]
     assert len(moments) == 100
     assert moments[0] < moments[-1] / 2, "the first row came with the last"
+
+
+PART = b"x" * 1000
+PARTS = 20_000
+
+
+class Writing(BaseHTTPRequestHandler):
+    """In the gateway's place: writes the first part of an answer, and all the rest once that has arrived."""
+
+    protocol_version = "HTTP/1.1"
+    arrived = threading.Event()
+
+    def do_GET(self) -> None:
+        self._begin("Content-Length: 0")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._begin("Transfer-Encoding: chunked")
+        self._write(PART)
+        if self.arrived.wait(20):
+            for _ in range(PARTS):
+                self._write(PART)
+            self._write(b"")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing."""
+
+    def _begin(self, framing: str) -> None:
+        self.wfile.write(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+
+    def _write(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_first_part_of_an_answer_comes_before_the_last_is_written(name: str, stack: Stack, tmp_path: Path) -> None:
+    """Nothing is held back: what is behind the proxy goes on only after its first bytes have come through. The rest is
+    larger than any buffer, and nothing of it is kept in a file."""
+    Writing.arrived.clear()
+    received = 0
+    with serving(Writing) as origin:
+        behind = httpx.URL(origin).port
+        assert behind
+        with (
+            running_proxy(RECIPES[name], behind, stack.ca_file, tmp_path) as proxy,
+            httpx.Client(verify=proxy.trusted, timeout=15) as client,
+            client.stream("POST", f"https://{proxy.address}/sql", content=b"{}") as answer,
+        ):
+            for data in answer.iter_raw():
+                received += len(data)
+                Writing.arrived.set()
+            kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 100_000]
+    assert received == len(PART) * (PARTS + 1)
+    assert not kept

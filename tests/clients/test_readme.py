@@ -2,11 +2,12 @@
 
 An HTML comment before a fenced block says what it is: ``run`` (a shell runs it), ``run: PLACE`` (the same, in a place
 of its own, such as a Postgres that is not Rowgate's), ``file: NAME`` (the reader saves it), ``prints`` (lines in the
-output of the last run).
+output of the last run). A block of SQL is run by psql, as the owner.
 """
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ GUIDE = ROOT / "docs" / "guide.md"
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 HOW_TO = ROOT / "docs" / "how-to"
 BLOCK = re.compile(
-    r"<!-- (?P<what>run|file|prints)(?:: (?P<name>\S+))? -->\n```[a-z]*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"<!-- (?P<what>run|file|prints)(?:: (?P<name>\S+))? -->\n```(?P<language>[a-z]*)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
 )
 OWN_POSTGRES = "postgresql://postgres:secret@db.example:5432/app"
 
@@ -50,7 +52,7 @@ class Reader:
             if block["what"] == "run":
                 concerned = block["name"] == where
                 if concerned:
-                    self.run(block["text"])
+                    self.run(block["text"] if block["language"] == "sh" else as_owner(block["text"]))
                     runs += 1
             elif block["what"] == "file":
                 path = self.folder / block["name"]
@@ -90,6 +92,11 @@ class Reader:
         return text
 
 
+def as_owner(sql: str) -> str:
+    """A shell's command for ``sql``; whose database it is says ``PSQL_URL``."""
+    return f"psql -X -v ON_ERROR_STOP=1 \"$PSQL_URL\" <<'SQL'\n{sql}SQL\n"
+
+
 def reader_beside(stack: Stack, folder: Path) -> Reader:
     """A reader in whose folder the driver is installed, with the stack's ports in place of the documents'."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +112,7 @@ def reader_beside(stack: Stack, folder: Path) -> Reader:
             "localhost:5433": f"localhost:{front}",
             '"PORT": 5433': f'"PORT": {front}',
         },
-        {"ROWGATE_DATA_DIR": str(stack.data_dir)},
+        {"ROWGATE_DATA_DIR": str(stack.data_dir), "PSQL_URL": stack.database_url},
     )
 
 
@@ -139,10 +146,35 @@ def stack_with_todos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["drizzle", "kysely", "sqlalchemy", "django"])
+@pytest.mark.parametrize("name", ["drizzle", "kysely", "prisma", "python", "sqlalchemy", "django"])
 def test_each_orm_as_its_page_says(name: str, stack_with_todos: Stack, tmp_path: Path) -> None:
     stack_with_todos.owner("delete from todos")
-    assert reader_beside(stack_with_todos, tmp_path / "reader").read(HOW_TO / f"{name}.md", where="orm") == 1
+    reader = reader_beside(stack_with_todos, tmp_path / "reader")
+    # Prisma's command wants its engine for migrations at hand, which it would download, and does not run it here.
+    reader.environment |= {"PRISMA_SCHEMA_ENGINE_BINARY": shutil.which("true") or "", "CHECKPOINT_DISABLE": "1"}
+    assert reader.read(HOW_TO / f"{name}.md", where="orm") == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "where", "blocks", "tables"),
+    [
+        ("concepts.md", "owner", 2,
+         "create table concepts.todos (user_id text); create table concepts.projects (org_id text)"),
+        ("local-identity.md", "stack", 2, ""),
+        ("sessions.md", "stack", 1, ""),
+        ("how-to/existing-postgres.md", "numbers", 1,
+         "create table concepts.customers (id int, external_id text); create table concepts.orders (customer_id int)"),
+    ],
+)  # fmt: skip
+def test_blocks_of_pages_beside_a_stack(
+    page: str, where: str, blocks: int, tables: str, stack_with_todos: Stack, tmp_path: Path
+) -> None:
+    """Tables are made in a schema of their own, so that those of the examples are not in the way."""
+    with psycopg.connect(stack_with_todos.database_url) as owner:
+        owner.execute(f"drop schema if exists concepts cascade; create schema concepts; {tables}".encode())
+    reader = reader_beside(stack_with_todos, tmp_path / "reader")
+    reader.environment |= {"PGOPTIONS": "-c search_path=concepts", "TOKEN": stack_with_todos.tokens["alice"]}
+    assert reader.read(ROOT / "docs" / page, where=where) == blocks
 
 
 @pytest.fixture
@@ -183,6 +215,12 @@ def printed_address(reader: Reader) -> str:
     printed = re.search(r"ROWGATE_DATABASE_URL=(\S+)", reader.output)
     assert printed, reader.output
     return printed[1]
+
+
+def test_the_operations_of_a_postgres_of_ones_own(admin_url: str, tmp_path: Path) -> None:
+    variables = dict.fromkeys(("ROWGATE_ADMIN_URL", "ROWGATE_DATABASE_URL", "PSQL_URL"), admin_url)
+    reader = Reader(tmp_path, {OWN_POSTGRES: admin_url}, variables)
+    assert reader.read(ROOT / "docs" / "operations.md", where="own") == 4
 
 
 def test_a_database_with_tables_from_before(admin_url: str, tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway": {"identity", "guard", "postgres", "pgwire", "registry", "errors", "settings"},
     "issuer": {"identity", "errors"},
     "console": {"errors", "settings", "identity", "rls", "registry", "gateway"},
+    "client": {"errors"},
     "dev": {
         "errors", "settings", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer", "console",
     },
     "cli": {
         "errors", "settings", "pgwire", "identity", "guard", "postgres", "rls", "registry", "gateway", "issuer",
-        "console", "dev",
+        "console", "client", "dev",
     },
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 import 'server-only';
 import { auth, clerkClient, currentUser as clerkUser } from '@clerk/nextjs/server';
+import { cookies } from 'next/headers';
 import type { User } from './auth';
 
 export async function currentUser(): Promise<User | null> {
@@ -22,5 +23,12 @@ export async function signOut(): Promise<void> {
   const { sessionId } = await auth();
   if (sessionId) {
     await (await clerkClient()).sessions.revokeSession(sessionId);
+  }
+  // The token in the cookie would be good for up to a minute more; without it Clerk is asked, and says that it is over.
+  const kept = await cookies();
+  for (const { name } of kept.getAll()) {
+    if (/^__session(_|$)/.test(name)) {
+      kept.delete(name);
+    }
   }
 }

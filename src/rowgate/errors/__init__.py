@@ -25,6 +25,8 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── DatabaseUnavailable     ConnectFailed 503, ConnectionLost 503, ServerStarting 503
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
     ├── InternalFault           a defect of Rowgate itself                              500
+    ├── GatewayError            what a client meets on its way to the gateway           -
+    │   └── GatewayUnreachable, AnswerMissing, AnswerUnreadable, RefusalUnknown
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
         ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
         ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused,
@@ -33,14 +35,21 @@ error never holds a token, a password, a parameter value or the name of another 
         └── of the local issuer: UserUnknown 404, TemplateUnknown 404, IssuerRecordUnknown 404, IssuerInputInvalid 400,
             IssuerSecretRefused 401, AuthorizationRefused 400
 
-The classes live by who can do something about them: ``request``, ``token``, ``service``, ``operator``. This package
-never imports another room of Rowgate, does no I/O and never formats an HTTP response.
+The classes live by who can do something about them: ``request``, ``token``, ``service``, ``client``, ``operator``. This
+package never imports another room of Rowgate, does no I/O and never formats an HTTP response.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rowgate.errors.client import (
+    AnswerMissing,
+    AnswerUnreadable,
+    GatewayError,
+    GatewayUnreachable,
+    RefusalUnknown,
+)
 from rowgate.errors.operator import (
     AdminTokenConflict,
     AdminTokenUnknown,
@@ -130,6 +139,8 @@ __all__ = [
     "AdminTokenConflict",
     "AdminTokenRefused",
     "AdminTokenUnknown",
+    "AnswerMissing",
+    "AnswerUnreadable",
     "AuthenticationFailed",
     "AuthorizationRefused",
     "BodyTooLarge",
@@ -145,6 +156,8 @@ __all__ = [
     "DatabaseUnavailable",
     "DatabaseUnknown",
     "GateObjectUnknown",
+    "GatewayError",
+    "GatewayUnreachable",
     "InternalFault",
     "IssuerInputInvalid",
     "IssuerRecordUnknown",
@@ -164,6 +177,7 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "RateExceeded",
+    "RefusalUnknown",
     "RequestRefused",
     "ResultTooLarge",
     "ResultUnrepresentable",

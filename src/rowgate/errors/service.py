@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from rowgate.errors.root import RowgateError
 
@@ -143,7 +142,7 @@ class DatabaseUnavailable(RowgateError):
     code = "database_unavailable"
     sqlstate = "08006"
     status = 503
-    retry_after: ClassVar[int | None] = 1
+    retry_after: int | None = 1
 
 
 class ConnectFailed(DatabaseUnavailable):

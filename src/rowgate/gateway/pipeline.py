@@ -60,13 +60,14 @@ class Pipeline:
     async def _answer_recorded(self, http: HttpRequest, journal: Journal) -> Response:
         """The same, with a record of it, whatever happens."""
         trace = Trace("http")
+        caller = http.headers.get(b"traceparent")
         try:
             response = await self._answer(http, trace)
         except BaseException as problem:
             word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
-            journal.add(trace.record(word, size=0, with_sql=journal.with_sql))
+            journal.add(trace.record(word, size=0, with_sql=journal.with_sql), caller)
             raise
-        journal.add(trace.record(trace.problem, size=response.size, with_sql=journal.with_sql))
+        journal.add(trace.record(trace.problem, size=response.size, with_sql=journal.with_sql), caller)
         return response
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:

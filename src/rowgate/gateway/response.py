@@ -13,30 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from rowgate.errors import DatabaseError, RowgateError, StatementRefused, TokenRefused
+from rowgate.errors.postgres_fields import JSON_NAMES, OWN_ROUTINE
 from rowgate.pgwire.fields import command_tag
 from rowgate.pgwire.types import ArrayType
 from rowgate.postgres.exchange import Result
 
-# The keys of an error and the field codes of ErrorResponse they come from (PostgreSQL 18, section 54.8).
-ERROR_FIELDS: Final = {
-    "message": "M",
-    "code": "C",
-    "detail": "D",
-    "hint": "H",
-    "position": "P",
-    "internalPosition": "p",
-    "internalQuery": "q",
-    "severity": "S",
-    "where": "W",
-    "table": "t",
-    "column": "c",
-    "schema": "s",
-    "dataType": "d",
-    "constraint": "n",
-    "file": "F",
-    "line": "L",
-    "routine": "R",
-}
 WRONG_CREDENTIALS: Final = "28P01"
 JSON: Final = b"application/json"
 
@@ -96,19 +77,19 @@ def error_response(error: RowgateError, role: str | None = None) -> Response:
 def error_body(error: RowgateError, role: str | None = None) -> dict[str, Any]:
     """The JSON of an error: Postgres's own fields for its own errors, the same keys for ours."""
     if isinstance(error, DatabaseError):
-        body: dict[str, Any] = {key: error.fields.get(code) for key, code in ERROR_FIELDS.items()}
+        body: dict[str, Any] = {key: error.fields.get(code) for key, code in JSON_NAMES.items()}
         if error.database_sqlstate == WRONG_CREDENTIALS and role is not None:
             # Drivers compare this text; Postgres puts the name in double quotes, the hosted original in single ones.
             body["message"] = f"password authentication failed for user '{role}'"
         return body
-    body = dict.fromkeys(ERROR_FIELDS)
+    body = dict.fromkeys(JSON_NAMES)
     body |= {"message": error.message, "code": error.sqlstate, "detail": error.detail, "hint": error.hint}
     body["severity"] = "ERROR"
     if isinstance(error, StatementRefused):
         body["code"] = error.refused_sqlstate
         body["position"] = None if error.position is None else str(error.position)
     # The stable code of the check that failed; our reference has a heading for each.
-    body["routine"] = "rowgate:" + error.code
+    body["routine"] = OWN_ROUTINE + error.code
     return body
 
 

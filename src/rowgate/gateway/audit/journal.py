@@ -1,4 +1,5 @@
-"""Where records go: the last ones stay in memory with a count of every outcome, all of them go to the audit file.
+"""Where records go: the last ones stay in memory with a count of every outcome, all of them go to the audit file, and
+to OpenTelemetry where that is asked for.
 
 The memory is for whoever looks on; the file is what is kept. Use it from the event loop alone.
 """
@@ -6,32 +7,40 @@ The memory is for whoever looks on; the file is what is kept. Use it from the ev
 from __future__ import annotations
 
 from collections import Counter, deque
+from typing import TYPE_CHECKING
 
+from rowgate.errors import SettingInvalid
 from rowgate.gateway.audit.record import RequestRecord
 from rowgate.gateway.audit.writer import AuditWriter
 from rowgate.settings import Settings
 
+if TYPE_CHECKING:
+    from rowgate.gateway.audit.telemetry import Telemetry
+
 
 class Journal:
-    """Takes records. Raises SettingInvalid where the audit file cannot be opened."""
+    """Takes records. Raises SettingInvalid where the audit file cannot be opened, or packages are missing."""
 
     def __init__(self, settings: Settings) -> None:
         self._recent: deque[RequestRecord] = deque(maxlen=settings.activity_records)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._writer = AuditWriter(settings.audit_log, chained=settings.audit_chain) if settings.audit_log else None
+        self._telemetry = _telemetry() if settings.opentelemetry else None
         self.with_sql = settings.audit_sql
 
     @classmethod
     def of(cls, settings: Settings) -> Journal | None:
         """The journal that settings ask for; None where nobody would read it."""
-        return cls(settings) if settings.audit_log else None
+        return cls(settings) if settings.audit_log or settings.opentelemetry else None
 
-    def add(self, record: RequestRecord) -> None:
-        """Takes one record. Never waits."""
+    def add(self, record: RequestRecord, traceparent: bytes | None = None) -> None:
+        """Takes one record; ``traceparent`` is the header of that name. Never waits."""
         self._recent.append(record)
         self._counts[record.front, record.outcome] += 1
         if self._writer is not None:
             self._writer.put(record)
+        if self._telemetry is not None:
+            self._telemetry.put(record, traceparent)
 
     def recent(self, most: int) -> list[RequestRecord]:
         """The last records, the newest first."""
@@ -57,3 +66,18 @@ class Journal:
         """Writes what is left."""
         if self._writer is not None:
             self._writer.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
+
+
+def _telemetry() -> Telemetry:
+    """Imported here, because only the extra ``otel`` has what it needs. Raises SettingInvalid without it."""
+    try:
+        from rowgate.gateway.audit.telemetry import Telemetry
+    except ImportError as error:
+        raise SettingInvalid(
+            "OpenTelemetry needs packages that are not installed.",
+            detail=f"{error.name} is missing",
+            hint="Install them with `pip install 'rowgate[otel]'`, or set opentelemetry to off.",
+        ) from error
+    return Telemetry()
