@@ -17,7 +17,7 @@ from tests.clients.stack import HERE as CLIENTS
 
 AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
 SCREENS = Path(__file__).parents[2] / "build" / "screens"
-PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/settings")
+PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/activity", "/settings")
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import eventually
 
-PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/settings")
+PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/activity", "/settings")
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +239,55 @@ def test_secret_settings_are_not_shown(console: httpx.Client, stack: Stack) -> N
         assert password not in text
         assert owner not in text
         assert stack.admin_token not in text
+
+
+# --- activity -----------------------------------------------------------------------------------------------------
+
+
+def test_activity_shows_who_asked_what_and_what_became_of_it(stack: Stack, console: httpx.Client) -> None:
+    stack.sql("select 'a secret constant' as seen_in_activity", token=stack.tokens["alice"])
+    assert stack.sql("select 1", token="no.token.really").status_code == 400
+    assert stack.sql("select * from pg_authid", token=stack.tokens["bob"]).status_code == 400
+    page = console.get("/activity", params={"subject": "user_alice"}).text
+    assert "select $1 as seen_in_activity" in page
+    assert "a secret constant" not in page
+    row = re.search(r'href="(/activity/memory/\d+)">[\d:]+</a></td><td>user_alice', page)
+    assert row
+    opened = console.get(row[1]).text
+    for part in ("user_alice", "local", "<dt>The guard said</dt><dd>allowed", "select $1 as seen_in_activity"):
+        assert part in opened
+    assert "a secret constant" not in opened
+    everything = console.get("/activity").text
+    for part in ("token_malformed", "The guard did not let a statement through.", "Connections to Postgres"):
+        assert part in everything
+    assert (
+        "user_alice" not in console.get("/activity", params={"code": "token_malformed"}).text.split("Requests</h2>")[1]
+    )
+    assert "None of the records is so." in console.get("/activity", params={"front": "session", "since": "60"}).text
+
+
+def test_activity_follows_unless_it_is_told_not_to(console: httpx.Client) -> None:
+    assert 'hx-trigger="every 2s"' in console.get("/activity").text
+    assert 'hx-trigger="every 2s"' not in console.get("/activity", params={"live": "off"}).text
+    part = console.get("/activity/live", headers={"HX-Request": "true"}).text
+    assert "<html" not in part
+    assert "Requests a second" in part
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/activity/memory/0", "/activity/memory/999999999", "/activity/memory/x", "/activity/memory/-1",
+     "/activity/file/0", "/activity/memory/" + "9" * 30],
+)  # fmt: skip
+def test_a_record_that_is_not_there(console: httpx.Client, path: str) -> None:
+    answer = console.get(path)
+    assert answer.status_code == 400
+    assert "not there any more" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"before": "x"}, {"since": "99"}, {"front": "none"}, {"from": "file"}, {"subject": "\0"}, {"code": "é" * 500}],
+)
+def test_filters_that_make_no_sense_harm_nothing(console: httpx.Client, query: dict[str, str]) -> None:
+    assert console.get("/activity", params=query).status_code == 200

@@ -58,9 +58,10 @@ class Pipeline:
             response = await self._answer(http, trace)
         except BaseException as problem:
             word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
-            journal.add(trace.record(word, size=0, with_sql=journal.with_sql))
+            journal.add(trace.record(word, size=0, with_sql=journal.with_sql), trace.texts)
             raise
-        journal.add(trace.record(trace.problem, size=len(response.body), with_sql=journal.with_sql))
+        record = trace.record(trace.problem, size=len(response.body), with_sql=journal.with_sql)
+        journal.add(record, trace.texts)
         return response
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:

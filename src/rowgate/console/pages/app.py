@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from rowgate.console.api.access import Access, Find
 from rowgate.console.pages.access import Doorway
+from rowgate.console.pages.activity import ActivityPage
 from rowgate.console.pages.authorize import Authorize
 from rowgate.console.pages.connect import Connect
 from rowgate.console.pages.development import Development
@@ -44,5 +45,6 @@ def page_routes(
         *Connect(frame, gateway, settings).routes(doorway),
         *Editor(frame, owner, statements).routes(doorway),
         *Tables(frame, owner).routes(doorway),
+        *ActivityPage(frame, gateway, settings).routes(doorway),
         *SettingsPage(frame, settings).routes(doorway),
     ]

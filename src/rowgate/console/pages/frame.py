@@ -37,6 +37,7 @@ MENU: Final = (
     ("/connect", "Connect"),
     ("/sql", "SQL editor"),
     ("/tables", "Tables"),
+    ("/activity", "Activity"),
     ("/settings", "Settings"),
 )
 MOST_FIELDS: Final = 100
