@@ -1,5 +1,6 @@
 """The console's pages for people and for attackers, over plain HTTP; tests/browser/ has them in a browser."""
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -291,3 +292,75 @@ def test_a_record_that_is_not_there(console: httpx.Client, path: str) -> None:
 )
 def test_filters_that_make_no_sense_harm_nothing(console: httpx.Client, query: dict[str, str]) -> None:
     assert console.get("/activity", params=query).status_code == 200
+
+
+# --- the advisor's findings -----------------------------------------------------------------------------------------
+
+
+def preview(console: httpx.Client, secret: str, rule: str, name: str) -> str:
+    form = {"rule": rule, "object": name}
+    headers = {"x-form-secret": secret, "HX-Request": "true"}
+    return console.post("/tables/findings/preview", data=form, headers=headers).text
+
+
+def test_a_finding_is_mended_by_what_was_shown_and_by_nothing_else(
+    stack: Stack, console: httpx.Client, secret: str
+) -> None:
+    stack.owner("create table found (id int)")
+    try:
+        found = console.get("/tables/findings").text
+        assert 'name="object" value="public.found"' in found
+        shown = preview(console, secret, "table-without-rls", "public.found")
+        assert "ALTER TABLE public.found ENABLE ROW LEVEL SECURITY;" in shown
+        assert "rolled back" in shown
+        digest = re.search(r'name="digest" value="([0-9a-f]{64})"', shown)
+        assert digest
+        form = {"rule": "table-without-rls", "object": "public.found", "digest": digest[1]}
+        for wrong in ({**form, "digest": "0" * 64}, {**form, "object": "public.other"}, {**form, "rule": "x"}):
+            answer = console.post("/tables/findings/apply", data={**wrong, "form_secret": secret})
+            assert answer.status_code == 400
+        assert console.post("/tables/findings/apply", data=form).status_code == 400  # no secret: another site
+        assert secured(stack, "found") is False
+        own = {**form, "form_secret": secret, "fix_sql": "drop table found", "sql": "drop table found"}
+        assert console.post("/tables/findings/apply", data=own).headers["location"] == "/tables"
+        assert secured(stack, "found") is True
+        page = console.get("/tables").text
+        assert "public.found is mended (table-without-rls)." in page
+        assert "public.found is mended" not in console.get("/tables").text
+        assert "not found any more" in console.post("/tables/findings/apply", data=own).text
+    finally:
+        stack.owner("drop table found")
+
+
+def secured(stack: Stack, name: str) -> object:
+    return stack.owner("select relrowsecurity as secured from pg_class where relname = $1", [name]).json()["rows"][0][
+        "secured"
+    ]
+
+
+def test_what_the_owner_may_not_mend_is_said_and_left(console: httpx.Client, secret: str) -> None:
+    found = console.get("/tables/findings").text
+    name = re.search(
+        r'name="rule" value="(open-to-public-\d+)"><input type="hidden" name="object" value="([^"]+)"', found
+    )
+    assert name
+    shown = preview(console, secret, name[1], html.unescape(name[2]))
+    assert "as a superuser" in shown
+    assert "Apply it" not in shown
+
+
+def test_names_of_strangers_in_findings_are_text(stack: Stack, console: httpx.Client, secret: str) -> None:
+    name = HOSTILE.replace('"', '""')[:60]
+    stack.owner(f'create table "{name}" (id int)')
+    try:
+        found = console.get("/tables/findings").text
+        assert "&lt;script&gt;alert(1)" in found
+        value = re.search(r'name="object" value="([^"]*script[^"]*)"', found)
+        assert value
+        shown = preview(console, secret, "table-without-rls", html.unescape(value[1]))
+        assert "&lt;script&gt;" in shown
+        for text in (found, shown):
+            assert "<script>alert" not in text
+            assert "<img src=x" not in text
+    finally:
+        stack.owner(f'drop table "{name}"')

@@ -11,6 +11,7 @@ from rowgate.console.pages.authorize import Authorize
 from rowgate.console.pages.connect import Connect
 from rowgate.console.pages.development import Development
 from rowgate.console.pages.editor import Editor
+from rowgate.console.pages.findings import Findings
 from rowgate.console.pages.frame import Frame
 from rowgate.console.pages.get_started import GetStarted
 from rowgate.console.pages.owner import Owner
@@ -45,6 +46,7 @@ def page_routes(
         *Connect(frame, gateway, settings).routes(doorway),
         *Editor(frame, owner, statements).routes(doorway),
         *Tables(frame, owner).routes(doorway),
+        *Findings(frame, owner).routes(doorway),
         *ActivityPage(frame, gateway, settings).routes(doorway),
         *SettingsPage(frame, settings).routes(doorway),
     ]
