@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,12 +157,87 @@ def test_disable_and_enable_count_at_once(stack: Stack, console: httpx.Client, s
         return stack.sql("select auth.user_id() as me", token=stack.tokens["alice"]).json()
 
     form = {"form_secret": secret}
-    assert console.post("/authorize/local/disable", data=form).headers["location"] == "/authorize?done=disabled"
+    assert console.post("/authorize/local/disable", data=form).headers["location"] == "/authorize"
     assert eventually(lambda: me().get("routine") == "rowgate:token_revoked") is not None
     assert "Disabled" in console.get("/authorize").text
     console.post("/authorize/local/enable", data=form)
     assert eventually(lambda: me().get("rows") == [{"me": "user_alice"}]) is not None
     assert console.post("/authorize/nobody/disable", data=form).status_code == 404
+
+
+def test_who_was_signed_out_stays_so_after_a_provider_was_disabled(
+    stack: Stack, console: httpx.Client, secret: str
+) -> None:
+    """Both are one row of revocations, and enabling takes only its own part of it back."""
+    form = {"form_secret": secret}
+    try:
+        console.post("/authorize/local/sign-out", data=form)
+        assert "issued until now is refused" in console.get("/authorize").text
+        console.post("/authorize/local/disable", data=form)
+        refused = console.post("/authorize/local/sign-out", data=form)
+        assert (refused.status_code, "Enable it first" in refused.text) == (400, True)
+        console.post("/authorize/local/enable", data=form)
+        assert "local is enabled." in console.get("/authorize").text
+        routine = stack.sql("select 1", token=stack.tokens["alice"]).json()["routine"]
+        assert routine == "rowgate:token_revoked"
+    finally:
+        for one in httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
+            httpx.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
+    asked = lambda: stack.sql("select auth.user_id() as me", token=stack.tokens["alice"]).json().get("rows")  # noqa: E731
+    assert eventually(lambda: asked() == [{"me": "user_alice"}]) is not None
+
+
+def test_the_local_provider_signs_with_a_new_key_at_once(stack: Stack, console: httpx.Client, secret: str) -> None:
+    def keys() -> list[str]:
+        return [key["kid"] for key in httpx.get(stack.jwks_url).json()["keys"]]
+
+    before = keys()
+    assert "1 verified" in console.get("/authorize").text or "verified, the last one" in console.get("/authorize").text
+    assert console.post("/authorize/local/rotate", data={"form_secret": secret}).headers["location"] == "/authorize"
+    assert "signs with a new key" in console.get("/authorize").text
+    assert keys()[0] not in before
+    shown = console.post("/authorize/local/keys", data={"form_secret": secret}, headers={"HX-Request": "true"}).text
+    assert keys()[0] in shown
+    fresh = stack.cli("token", "user_bob").stdout.strip()
+    for token, user in ((fresh, "user_bob"), (stack.tokens["alice"], "user_alice")):
+        assert stack.sql("select auth.user_id() as me", token=token).json()["rows"] == [{"me": user}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "bounded", "days"),
+    [
+        ({"kind": "subject"}, False, None),
+        ({"kind": "until-now"}, True, 90),
+        ({"kind": "session"}, False, 90),
+        ({"kind": "token", "keep": "never"}, False, None),
+        ({"kind": "subject", "keep": "2592000"}, False, 30),
+    ],
+)
+def test_what_is_revoked_and_for_how_long(
+    stack: Stack, console: httpx.Client, secret: str, fields: dict[str, str], bounded: bool, days: int | None
+) -> None:
+    form = {"form_secret": secret, "provider": "local", "value": "some-id", **fields}
+    assert console.post("/settings/revoke", data=form).status_code == 303
+    assert "some-id of local is refused" in console.get("/settings").text
+    (row,) = httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]
+    assert (row["issued_before"] is not None) is bounded
+    left = None if row["expires_at"] is None else round((row["expires_at"] - time.time()) / 86_400)
+    assert left == days
+    assert console.post("/settings/restore", data={"form_secret": secret, "id": row["id"]}).status_code == 303
+    assert "Nobody is refused" in console.get("/settings").text
+
+
+def test_forms_of_settings_that_make_no_sense(console: httpx.Client, secret: str) -> None:
+    for path, fields in (
+        ("revoke", {"provider": "local", "kind": "provider", "value": "x"}),
+        ("revoke", {"provider": "local", "kind": "subject", "value": "x", "keep": "7"}),
+        ("revoke", {"provider": "local", "kind": "subject", "value": ""}),
+        ("add-token", {"name": "x", "keep": "1e9"}),
+        ("restore", {"id": "-1"}),
+        ("remove-token", {"name": ""}),
+    ):
+        answer = console.post(f"/settings/{path}", data={"form_secret": secret, **fields})
+        assert answer.status_code in {400, 404}, path
 
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'

@@ -5,8 +5,9 @@ A pasted token is checked and forgotten: it is kept nowhere, and stands in no an
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,19 +18,25 @@ from starlette.routing import Route
 
 from rowgate.console.api.access import Find
 from rowgate.console.pages.access import Doorway, Visit
+from rowgate.console.pages.development import Development
 from rowgate.console.pages.frame import Frame, Refusal, go_to, listed, paged
-from rowgate.errors import ProviderUnknown, RowgateError
+from rowgate.errors import KeySetUnavailable, ProviderUnknown, RequestRefused, RowgateError
+from rowgate.gateway.gateway import Gateway
 from rowgate.identity.catalogue import CATALOGUE, Preset, preset_of, recognised
 from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.inspection import KeySource, inspect
 from rowgate.identity.key_cache import KeySetCache
-from rowgate.identity.keyset import KeySet, parse_key_set
+from rowgate.identity.local_provider import LOCAL_KIND
 from rowgate.identity.provider import Provider
-from rowgate.identity.recognition import Given, Recognition, keys_of
-from rowgate.identity.revocation import Revocation, RevocationSet
+from rowgate.identity.recognition import Given, Recognition
+from rowgate.identity.revocation import KEPT_SECONDS, Revocation, RevocationSet
 
 PATH: Final = "/authorize"
 DISABLED: Final = "disabled in the console"
+SIGNED_OUT: Final = "signed out in the console"
+_AND_BEFORE: Final = ", signed out before: "
+FOLLOWS_SECONDS: Final = 2.0
+"""How long a page waits for this gateway to hear of a change; it takes milliseconds."""
 FOR_EVER: Final = 253_402_300_799.0
 """The last second of the year 9999: whenever a token was issued, it was before."""
 
@@ -64,15 +71,23 @@ class Card:
     added: str
     is_disabled: bool
     path: str
+    seen: str
+    can_rotate: bool
 
 
 class Authorize:
-    """One method for each address. ``find`` says what a URL leads to, ``fetcher`` gets keys."""
+    """One method for each address. ``find`` says what a URL leads to, ``fetcher`` gets keys for tokens that are only
+    tested."""
 
-    def __init__(self, frame: Frame, find: Find, fetcher: Fetcher, *, leeway: float) -> None:
+    def __init__(
+        self, frame: Frame, gateway: Gateway, find: Find, fetcher: Fetcher, development: Development | None, *,
+        leeway: float,
+    ) -> None:  # fmt: skip
         self._frame = frame
+        self._gateway = gateway
         self._find = find
         self._fetcher = fetcher
+        self._development = development
         self._leeway = leeway
 
     def routes(self, doorway: Doorway) -> list[Route]:
@@ -84,6 +99,8 @@ class Authorize:
             Route(f"{PATH}/add", guarded(self.add), methods=["POST"]),
             Route(f"{PATH}/inspect", guarded(self.inspect), methods=["POST"]),
             Route(f"{PATH}/{{name}}/keys", guarded(self.keys), methods=["POST"]),
+            Route(f"{PATH}/{{name}}/renew", guarded(self.renew), methods=["POST"]),
+            Route(f"{PATH}/{{name}}/rotate", guarded(self.rotate), methods=["POST"]),
             Route(f"{PATH}/{{name}}/remove", guarded(self.remove), methods=["POST"]),
             Route(f"{PATH}/{{name}}/disable", guarded(self.disable), methods=["POST"]),
             Route(f"{PATH}/{{name}}/enable", guarded(self.enable), methods=["POST"]),
@@ -98,13 +115,14 @@ class Authorize:
         cards = [
             Card(
                 one.provider, _label(one.provider), _date(one.created_at), one.provider.name in disabled,
-                f"{PATH}/{quote(one.provider.name)}",
+                f"{PATH}/{quote(one.provider.name)}", self._seen(visit, one.provider.name),
+                self._development is not None and one.provider.kind == LOCAL_KIND,
             )
             for one in entries
         ]  # fmt: skip
         return self._frame.page(
             visit.request, visit.session, "authorize.html", cards=cards, roles=sorted(visit.database.exposes),
-            known=[one.label for one in CATALOGUE], done=_DONE.get(visit.request.query_params.get("done", "")),
+            known=[one.label for one in CATALOGUE], done=visit.session.take_message(),
             page=page, pages=pages,
         )  # fmt: skip
 
@@ -130,20 +148,46 @@ class Authorize:
         """Registers what the URL leads to, and back to the cards."""
         found = await self._find(visit.fields.get("url", "").strip(), _given(visit.fields))
         await visit.database.registry.add_provider(found.provider)
-        return go_to(f"{PATH}?done=added")
+        name = found.provider.name
+        follows = await _follows(lambda: name in [one.name for one in visit.database.providers])
+        return _back(visit, f"The provider was added as {name}. Its tokens are taken from now on.", follows)
 
     async def keys(self, visit: Visit) -> Response:
+        """A part: the keys of a provider that tokens are verified with, fetched where none were needed yet."""
+        return await self._keys(visit, "")
+
+    async def renew(self, visit: Visit) -> Response:
         """A part: the keys of a provider, fetched now."""
         provider = _provider(visit)
-        keys: KeySet = parse_key_set(provider.key_set.encode()) if provider.key_set else await keys_of(
-            provider, self._fetcher
-        )  # fmt: skip
+        try:
+            await visit.database.key_sets.renew(provider)
+        except KeySetUnavailable as problem:
+            if visit.database.key_sets.fetched_at(provider) is None:
+                raise
+            return await self._keys(visit, "", Refusal.of(problem))
+        return await self._keys(visit, "Fetched now. A key that is gone opens nothing any more.")
+
+    async def rotate(self, visit: Visit) -> Response:
+        """The local provider signs with a new key, and the gateway has fetched it."""
+        provider = _provider(visit)
+        if self._development is None or provider.kind != LOCAL_KIND:
+            raise RequestRefused("Only its own service can rotate the keys of this provider.")
+        await asyncio.to_thread(self._development.people.rotate_key)
+        await visit.database.key_sets.renew(provider)
+        said = (
+            f"{provider.name} signs with a new key, and the gateway has it. Earlier tokens are good until they expire."
+        )
+        return _back(visit, said, True)
+
+    async def _keys(self, visit: Visit, said: str, refusal: Refusal | None = None) -> Response:
+        provider = _provider(visit)
+        keys = await visit.database.key_sets.key_set(provider)
         usable = [key for key in keys.keys.values() if set(key.algorithms) & set(provider.algorithms)]
         skipped = [f"{key.key_id}: {key.reason}" for key in keys.skipped]
-        at = datetime.now(UTC).strftime("%H:%M:%S UTC")
+        fetched_at = visit.database.key_sets.fetched_at(provider)
         return self._frame.page(
-            visit.request, visit.session, "keys.html", keys=usable, skipped=skipped, at=at,
-            is_fetched=not provider.key_set,
+            visit.request, visit.session, "keys.html", keys=usable, skipped=skipped, said=said, refusal=refusal,
+            at="" if fetched_at is None or provider.key_set else _clock(fetched_at),
         )  # fmt: skip
 
     async def inspect(self, visit: Visit) -> Response:
@@ -165,55 +209,103 @@ class Authorize:
 
     async def remove(self, visit: Visit) -> Response:
         """Its tokens are refused and its sessions cut from now on."""
-        await visit.database.registry.remove_provider(_name(visit))
-        return go_to(f"{PATH}?done=removed")
+        name = _name(visit)
+        await visit.database.registry.remove_provider(name)
+        follows = await _follows(lambda: name not in [one.name for one in visit.database.providers])
+        return _back(visit, f"{name} was removed. Its tokens are refused, and its sessions were cut.", follows)
 
     async def disable(self, visit: Visit) -> Response:
         """Refuses all of its tokens until it is enabled again; what was said about it stays."""
-        await self._revoke(visit, FOR_EVER, None, DISABLED)
-        return go_to(f"{PATH}?done=disabled")
+        name = _provider(visit).name
+        before = next((one.issued_before for one in await _bounded(visit) if one.provider == name), None)
+        if before != FOR_EVER:
+            reason = DISABLED if before is None else f"{DISABLED}{_AND_BEFORE}{before}"
+            follows = await self._revoke(visit, FOR_EVER, None, reason)
+        else:
+            follows = True
+        return _back(visit, f"{name} is disabled. All of its tokens are refused until you enable it.", follows)
 
     async def enable(self, visit: Visit) -> Response:
-        """Takes that back."""
-        for one in await _disabling(visit):
-            if one.provider == _name(visit) and one.id is not None:
-                await visit.database.registry.remove_revocation(one.id)
-        return go_to(f"{PATH}?done=enabled")
+        """Takes that back; who was signed out before stays so."""
+        name = _provider(visit).name
+        row = next((one for one in await _disabling(visit) if one.provider == name), None)
+        follows = True
+        if row is not None and row.id is not None:
+            await visit.database.registry.remove_revocation(row.id)
+            before = _signed_out_before(row.reason)
+            if before is not None:
+                await self._revoke(visit, before, time.time() + KEPT_SECONDS, SIGNED_OUT)
+            follows = await _follows(lambda: not visit.database.revocations.knows(row))
+        return _back(visit, f"{name} is enabled. Its tokens are taken again.", follows)
 
     async def sign_everybody_out(self, visit: Visit) -> Response:
         """Refuses the tokens that were issued until now."""
+        name = _provider(visit).name
+        if name in {one.provider for one in await _disabling(visit)}:
+            raise RequestRefused(
+                f"{name} is disabled: all of its tokens are refused already.", hint="Enable it first, then sign out."
+            )
         now = time.time()
-        await self._revoke(visit, now, now + 90 * 86_400, "signed out in the console")
-        return go_to(f"{PATH}?done=signed-out")
+        follows = await self._revoke(visit, now, now + KEPT_SECONDS, SIGNED_OUT)
+        return _back(visit, f"Every token that {name} issued until now is refused.", follows)
 
-    async def _revoke(self, visit: Visit, issued_before: float, expires_at: float | None, reason: str) -> None:
-        await visit.database.registry.revoke(
-            [
-                Revocation(
-                    provider=_provider(visit).name, kind="provider", issued_before=issued_before,
-                    expires_at=expires_at, reason=reason, revoked_by="console",
-                )
-            ]
+    async def _revoke(self, visit: Visit, issued_before: float, expires_at: float | None, reason: str) -> bool:
+        row = Revocation(
+            provider=_provider(visit).name, kind="provider", issued_before=issued_before, expires_at=expires_at,
+            reason=reason, revoked_by="console",
         )  # fmt: skip
+        await visit.database.registry.revoke([row])
+        return await _follows(lambda: visit.database.revocations.knows(row))
+
+    def _seen(self, visit: Visit, name: str) -> str:
+        """How many tokens this gateway has verified, and when one was used last."""
+        seen = visit.database.seen_tokens.get(name)
+        if seen is None:
+            return "none since this gateway started"
+        journal = self._gateway.journal
+        activity = (journal.activity or {}).get(visit.endpoint.name) if journal is not None else None
+        used = activity.providers.of(name) if activity is not None else None
+        return f"{seen.count} verified, the last one used at {_clock(max(seen.last, used.last if used else 0.0))}"
 
 
-_DONE: Final[Mapping[str, str]] = {
-    "added": "The provider was added. Its tokens are taken from now on.",
-    "removed": "The provider was removed. Its tokens are refused, and its sessions were cut.",
-    "disabled": "The provider is disabled. All of its tokens are refused until you enable it.",
-    "enabled": "The provider is enabled. Its tokens are taken again.",
-    "signed-out": "Every token that the provider issued until now is refused.",
-}
+async def _follows(holds: Callable[[], bool]) -> bool:
+    """Whether this gateway has heard of a change of the registry, given a moment."""
+    deadline = time.monotonic() + FOLLOWS_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+def _back(visit: Visit, said: str, follows: bool) -> Response:
+    late = "" if follows else " This gateway has not heard of it yet: it is out of touch with the registry."
+    visit.session.message = said + late
+    return go_to(PATH)
+
+
+def _signed_out_before(reason: str) -> float | None:
+    """What a disabled provider's users were signed out by, as ``disable`` has noted it."""
+    _, found, moment = reason.partition(_AND_BEFORE)
+    try:
+        return float(moment) if found and reason.startswith(DISABLED) else None
+    except ValueError:
+        return None
+
+
+async def _bounded(visit: Visit) -> list[Revocation]:
+    """The revocations of all tokens of a provider that were issued before some moment."""
+    found: list[Revocation] = []
+    after = 0
+    while page := await visit.database.registry.revocations(after=after):
+        found += [one for one in page if one.kind == "provider" and one.issued_before is not None]
+        after = page[-1].id or 0
+    return found
 
 
 async def _disabling(visit: Visit) -> list[Revocation]:
     """The revocations by which providers are disabled."""
-    found: list[Revocation] = []
-    after = 0
-    while page := await visit.database.registry.revocations(after=after):
-        found += [one for one in page if one.kind == "provider" and one.issued_before == FOR_EVER]
-        after = page[-1].id or 0
-    return found
+    return [one for one in await _bounded(visit) if one.issued_before == FOR_EVER]
 
 
 def _name(visit: Visit) -> str:
@@ -272,3 +364,7 @@ def _questions(preset: Preset | None, *, is_found: bool) -> list[Question]:
 
 def _date(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S UTC")
