@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -19,16 +19,18 @@ from starlette.routing import Route
 from rowgate.console.api.access import Find
 from rowgate.console.pages.access import Doorway, Visit
 from rowgate.console.pages.development import Development
-from rowgate.console.pages.frame import Frame, Refusal, go_to, listed, paged
+from rowgate.console.pages.frame import Frame, Refusal, go_to, paged
+from rowgate.console.pages.provider_form import given_by, label_of, preset_at, questions_for
 from rowgate.errors import KeySetUnavailable, ProviderUnknown, RequestRefused, RowgateError
 from rowgate.gateway.gateway import Gateway
-from rowgate.identity.catalogue import CATALOGUE, Preset, preset_of, recognised
+from rowgate.identity.catalogue import CATALOGUE, preset_of
 from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.inspection import KeySource, inspect
 from rowgate.identity.key_cache import KeySetCache
+from rowgate.identity.keyset import VerificationKey
 from rowgate.identity.local_provider import LOCAL_KIND
 from rowgate.identity.provider import Provider
-from rowgate.identity.recognition import Given, Recognition
+from rowgate.identity.recognition import Recognition
 from rowgate.identity.revocation import KEPT_SECONDS, Revocation, RevocationSet
 
 PATH: Final = "/authorize"
@@ -39,27 +41,6 @@ FOLLOWS_SECONDS: Final = 2.0
 """How long a page waits for this gateway to hear of a change; it takes milliseconds."""
 FOR_EVER: Final = 253_402_300_799.0
 """The last second of the year 9999: whenever a token was issued, it was before."""
-
-_SINGLE: Final = {"--project": "project", "--issuer": "issuer"}
-_LISTED: Final = {"--audience": "audiences", "--client-id": "client_ids", "--tenant": "tenants"}
-_WORDS: Final = {
-    "audiences": ("Audience", "What aud of its tokens must hold"),
-    "client_ids": ("Client id", "The client that tokens must be made for"),
-    "tenants": ("Tenant", "Whose users may sign in"),
-    "project": ("Project", "Where the keys are shared by many"),
-    "issuer": ("Issuer", "What iss is, to the letter"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Something that only the operator knows."""
-
-    name: str
-    label: str
-    meaning: str
-    where: str
-    is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +54,17 @@ class Card:
     path: str
     seen: str
     can_rotate: bool
+    keys: Keys | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key set that tokens are verified with. ``skipped`` says which keys are not used and why; ``at`` is when it
+    was fetched, empty where the registry holds it."""
+
+    usable: tuple[VerificationKey, ...]
+    skipped: tuple[str, ...]
+    at: str
 
 
 class Authorize:
@@ -114,9 +106,10 @@ class Authorize:
         entries, page, pages = paged(await registry.provider_entries(), visit.request.query_params.get("page", ""))
         cards = [
             Card(
-                one.provider, _label(one.provider), _date(one.created_at), one.provider.name in disabled,
+                one.provider, label_of(one.provider), _date(one.created_at), one.provider.name in disabled,
                 f"{PATH}/{quote(one.provider.name)}", self._seen(visit, one.provider.name),
                 self._development is not None and one.provider.kind == LOCAL_KIND,
+                await _keys(visit, one.provider) if _has_keys(visit, one.provider) else None,
             )
             for one in entries
         ]  # fmt: skip
@@ -129,24 +122,24 @@ class Authorize:
     async def recognise(self, visit: Visit) -> Response:
         """A part: what the pasted URL leads to, what must still be said, and the button where nothing is missing."""
         url = visit.fields.get("url", "").strip()
-        preset = _preset(url)
+        preset = preset_at(url)
         found: Recognition | None = None
         refusal = None
         if url:
             try:
-                found = await self._find(url, _given(visit.fields))
+                found = await self._find(url, given_by(visit.fields))
             except RowgateError as problem:
                 refusal = Refusal.of(problem)
         preset = preset_of(found.provider.kind) if found else preset
         return self._frame.page(
             visit.request, visit.session, "recognised.html", url=url, preset=preset, found=found, refusal=refusal,
-            label=_label(found.provider) if found else preset.label if preset else "",
-            questions=_questions(preset, is_found=found is not None), given=visit.fields,
+            label=label_of(found.provider) if found else preset.label if preset else "",
+            questions=questions_for(preset, is_found=found is not None), given=visit.fields,
         )  # fmt: skip
 
     async def add(self, visit: Visit) -> Response:
         """Registers what the URL leads to, and back to the cards."""
-        found = await self._find(visit.fields.get("url", "").strip(), _given(visit.fields))
+        found = await self._find(visit.fields.get("url", "").strip(), given_by(visit.fields))
         await visit.database.registry.add_provider(found.provider)
         name = found.provider.name
         follows = await _follows(lambda: name in [one.name for one in visit.database.providers])
@@ -154,7 +147,7 @@ class Authorize:
 
     async def keys(self, visit: Visit) -> Response:
         """A part: the keys of a provider that tokens are verified with, fetched where none were needed yet."""
-        return await self._keys(visit, "")
+        return await self._keys_part(visit, "")
 
     async def renew(self, visit: Visit) -> Response:
         """A part: the keys of a provider, fetched now."""
@@ -164,8 +157,8 @@ class Authorize:
         except KeySetUnavailable as problem:
             if visit.database.key_sets.fetched_at(provider) is None:
                 raise
-            return await self._keys(visit, "", Refusal.of(problem))
-        return await self._keys(visit, "Fetched now. A key that is gone opens nothing any more.")
+            return await self._keys_part(visit, "", Refusal.of(problem))
+        return await self._keys_part(visit, "Fetched now. A key that is gone opens nothing any more.")
 
     async def rotate(self, visit: Visit) -> Response:
         """The local provider signs with a new key, and the gateway has fetched it."""
@@ -179,16 +172,9 @@ class Authorize:
         )
         return _back(visit, said, True)
 
-    async def _keys(self, visit: Visit, said: str, refusal: Refusal | None = None) -> Response:
-        provider = _provider(visit)
-        keys = await visit.database.key_sets.key_set(provider)
-        usable = [key for key in keys.keys.values() if set(key.algorithms) & set(provider.algorithms)]
-        skipped = [f"{key.key_id}: {key.reason}" for key in keys.skipped]
-        fetched_at = visit.database.key_sets.fetched_at(provider)
-        return self._frame.page(
-            visit.request, visit.session, "keys.html", keys=usable, skipped=skipped, said=said, refusal=refusal,
-            at="" if fetched_at is None or provider.key_set else _clock(fetched_at),
-        )  # fmt: skip
+    async def _keys_part(self, visit: Visit, said: str, refusal: Refusal | None = None) -> Response:
+        keys = await _keys(visit, _provider(visit))
+        return self._frame.page(visit.request, visit.session, "keys.html", keys=keys, said=said, refusal=refusal)
 
     async def inspect(self, visit: Visit) -> Response:
         """A part: every check of a pasted token."""
@@ -268,6 +254,21 @@ class Authorize:
         return f"{seen.count} verified, the last one used at {_clock(max(seen.last, used.last if used else 0.0))}"
 
 
+def _has_keys(visit: Visit, provider: Provider) -> bool:
+    return bool(provider.key_set) or visit.database.key_sets.fetched_at(provider) is not None
+
+
+async def _keys(visit: Visit, provider: Provider) -> Keys:
+    """Raises KeySetUnavailable."""
+    found = await visit.database.key_sets.key_set(provider)
+    fetched_at = visit.database.key_sets.fetched_at(provider)
+    return Keys(
+        tuple(key for key in found.keys.values() if set(key.algorithms) & set(provider.algorithms)),
+        tuple(f"{key.key_id}: {key.reason}" for key in found.skipped),
+        "" if fetched_at is None or provider.key_set else _clock(fetched_at),
+    )
+
+
 async def _follows(holds: Callable[[], bool]) -> bool:
     """Whether this gateway has heard of a change of the registry, given a moment."""
     deadline = time.monotonic() + FOLLOWS_SECONDS
@@ -318,48 +319,6 @@ def _provider(visit: Visit) -> Provider:
         if one.name == _name(visit):
             return one
     raise ProviderUnknown("No provider has this name.")
-
-
-def _label(provider: Provider) -> str:
-    preset = preset_of(provider.kind)
-    generic = {"local": "Local identity provider", "oidc": "OpenID Connect"}
-    return preset.label if preset else generic.get(provider.kind, "Custom provider")
-
-
-def _preset(url: str) -> Preset | None:
-    try:
-        found = recognised(url)
-    except ValueError:
-        return None
-    return found[0] if found else None
-
-
-def _given(fields: Mapping[str, str]) -> Given:
-    return Given(
-        name=fields.get("name", "").strip() or None,
-        issuer=fields.get("issuer", "").strip() or None,
-        project=fields.get("project", "").strip() or None,
-        audiences=listed(fields.get("audiences", "")),
-        client_ids=listed(fields.get("client_ids", "")),
-        tenants=listed(fields.get("tenants", "")),
-        authorized_parties=listed(fields.get("authorized_parties", "")),
-    )
-
-
-def _questions(preset: Preset | None, *, is_found: bool) -> list[Question]:
-    """What to ask for. Of a provider without a row only what its documents do not tell."""
-    asked: dict[str, Question] = {}
-    for one in preset.inputs if preset else ():
-        name = _SINGLE.get(one.option) or _LISTED.get(one.option)
-        if name is not None:
-            asked[name] = Question(name, _WORDS[name][0], one.meaning, one.where, one.is_required)
-    if preset is None:
-        for name in ("audiences", "issuer") if not is_found else ("audiences",):
-            asked[name] = Question(name, *_WORDS[name], "", is_required=False)
-    elif preset.audience != "none" and "audiences" not in asked:
-        hint = preset.audience_hint or "your own client or project id"
-        asked["audiences"] = Question("audiences", "Audience", hint, "", preset.audience == "required")
-    return list(asked.values())
 
 
 def _date(moment: float) -> str:

@@ -142,7 +142,7 @@ class SettingsPage:
                 else "command line or file"
             )  # fmt: skip
             text = ("set" if value else "not set") if one.secret else _text(value)
-            found.append(Shown(one.name, one.environment_variable, text, source, one.meaning))
+            found.append(Shown(one.name, one.environment_variable, text, source, one.meaning.replace("`", "")))
         return found
 
 
