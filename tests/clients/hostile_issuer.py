@@ -30,10 +30,15 @@ class _KeySet(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class HostileIssuer:
-    """``issuer`` is what its tokens say, ``jwks_url`` where its key is."""
+    """``issuer`` is what its tokens say, ``origin`` where its key is."""
 
     issuer: str
-    jwks_url: str
+    origin: str
+
+    @property
+    def jwks_url(self) -> str:
+        """Its key set; at every path of the origin it is the same."""
+        return f"{self.origin}/.well-known/jwks.json"
 
     def token(self, **claims: Any) -> str:
         """A token that is good for five minutes."""
@@ -42,7 +47,7 @@ class HostileIssuer:
 
 
 @contextmanager
-def hostile_issuer() -> Iterator[HostileIssuer]:
+def hostile_issuer(issuer: str = "https://hostile.example") -> Iterator[HostileIssuer]:
     """While its key set is served."""
     with serving(_KeySet) as origin:
-        yield HostileIssuer("https://hostile.example", f"{origin}/jwks")
+        yield HostileIssuer(issuer, origin)

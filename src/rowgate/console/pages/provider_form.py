@@ -19,6 +19,7 @@ _WORDS: Final = {
     "tenants": ("Tenant", "Whose users may sign in"),
     "project": ("Project", "Where the keys are shared by many"),
     "issuer": ("Issuer", "What iss is, to the letter"),
+    "authorized_parties": ("Authorized parties", "Your application's origins, one of which azp of its tokens must be"),
 }
 
 
@@ -75,4 +76,8 @@ def questions_for(preset: Preset | None, *, is_found: bool) -> list[Question]:
     elif preset.audience != "none" and "audiences" not in asked:
         hint = preset.audience_hint or "your own client or project id"
         asked["audiences"] = Question("audiences", "Audience", hint, "", preset.audience == "required")
+    elif preset.audience == "none":  # what else tells its applications apart
+        asked["authorized_parties"] = Question(
+            "authorized_parties", *_WORDS["authorized_parties"], "", is_required=False
+        )
     return list(asked.values())
