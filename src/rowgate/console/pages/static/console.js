@@ -30,10 +30,12 @@
   };
 
   // On a telephone the menu is wider than the screen.
-  addEventListener('DOMContentLoaded', () => {
+  const showWhereWeAre = () => {
     const here = document.querySelector('nav [aria-current]');
     if (here) here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.clientWidth) / 2;
-  });
+  };
+  addEventListener('DOMContentLoaded', showWhereWeAre);
+  addEventListener('resize', showWhereWeAre);
 
   addEventListener('click', (event) => {
     const button = event.target.closest('button');
