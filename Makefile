@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check docs bench example screens clean
+.PHONY: dev install test check docs bench example screens paint clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -64,9 +64,12 @@ docs: $(VENV)/.test ## The pages that come from code, and the documentation as a
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 screens: $(VENV)/.test tests/clients/node_modules/.installed ## Pictures of the console: all in build/screens, README's anew
-	@$(BIN)/python -m pytest -q tests/browser/test_console.py
+	@SCREENS=all $(BIN)/python -m pytest -q tests/browser/test_console.py
 	@mkdir -p docs/images
 	@cp build/screens/authorize-1440.png build/screens/why-no-row-1440.png build/screens/tables-1440.png docs/images/
+
+paint: $(VENV)/.test ## How long the console's pages take to their first paint, with much to show
+	@$(BIN)/python -m tests.browser.paint
 
 bench/node_modules/.installed: bench/package-lock.json
 	@echo "Installing the peers to measure against ..."

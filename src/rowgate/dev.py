@@ -126,6 +126,10 @@ class IssuerPeople:
         """A token of a user. Raises UserUnknown."""
         return self.issuer.mint(user_id)
 
+    def rotate_key(self) -> None:
+        """Signs with a new key from now on."""
+        self.issuer.keys.rotate()
+
 
 class DevelopmentStack:
     """Everything that ``rowgate dev`` starts. Use it as ``async with DevelopmentStack(...) as stack``."""

@@ -185,7 +185,9 @@ class Settings:
     audit_sql: bool = _setting(
         False, "Whether audit records hold the SQL text, with the values that a client wrote into it."
     )
-    activity_records: int = _setting(1000, "Records kept in memory beside the audit file.", low=0)
+    activity_records: int = _setting(
+        1000, "Records kept in memory, where the console runs or there is an audit file.", low=0
+    )
     opentelemetry: bool = _setting(
         False, "Whether a span and metrics of each request and each statement of a session go to OpenTelemetry."
     )

@@ -5,6 +5,7 @@ Chromium is the distribution's; axe-core is the one from npm.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,14 @@ from tests.clients.stack import HERE as CLIENTS
 
 AXE = CLIENTS / "node_modules" / "axe-core" / "axe.min.js"
 SCREENS = Path(__file__).parents[2] / "build" / "screens"
-PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/settings")
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/activity", "/settings")
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+ALL_SCREENS = os.environ.get("SCREENS") == "all"
+WIDE = {"width": 1440, "height": 900}
+NARROW = {"width": 375, "height": 800}
 
 
 @dataclass
@@ -32,6 +39,10 @@ class Visitor:
     def open(self, path: str) -> None:
         """Opens a page of the console and waits until its parts are there."""
         self.page.goto(self.root + path, wait_until="load")
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until no part of the page is on its way."""
         self.page.wait_for_function("() => 'htmx' in window && !document.querySelector('.htmx-request')")
 
     def violations(self) -> list[Any]:
@@ -46,6 +57,22 @@ class Visitor:
         """A picture of the page, for people to look at."""
         SCREENS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENS / f"{name}.png", full_page=True)
+
+    def look_at(self, name: str) -> None:
+        """The page that is open must be accessible in both themes, in one of them also on a telephone, and fit the
+        window. Pictures are taken of what is looked at; with ``SCREENS=all`` of both themes in both widths."""
+        self.settle()
+        for size, theme in ((NARROW, "light"), (NARROW, "dark"), (WIDE, "dark"), (WIDE, "light")):
+            is_shown = (size is WIDE) == (theme == "light")
+            if not (is_shown or size is WIDE or ALL_SCREENS):
+                continue
+            self.page.set_viewport_size(size)
+            self.page.emulate_media(color_scheme=theme)
+            if is_shown or size is WIDE:
+                assert self.violations() == [], (name, theme, size)
+            if is_shown or ALL_SCREENS:
+                self.show(f"{name}-{size['width']}" + ("-dark" if theme == "dark" else ""))
+            assert self.page.evaluate("document.documentElement.scrollWidth") == size["width"], name
 
 
 @contextmanager

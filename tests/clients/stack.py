@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,10 @@ def until(holds: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def start(data_dir: Path, *arguments: str, **settings: str) -> Stack:
+def start(data_dir: Path, *arguments: str, program: Sequence[str] = ROWGATE, **settings: str) -> Stack:
     """Starts ``rowgate dev`` on free ports and waits until it is ready; ``settings`` are environment variables."""
     process = subprocess.Popen(
-        [*ROWGATE, "dev", "--json", "--port", "0", "--data-dir", str(data_dir), *arguments],
+        [*program, "dev", "--json", "--port", "0", "--data-dir", str(data_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=(data_dir.parent / f"{data_dir.name}.log").open("a"),
         text=True,

@@ -1,11 +1,14 @@
 """What stands in the audit file after real clients have asked: who, what, what came of it, and never a secret."""
 
+import html
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -110,3 +113,21 @@ def test_no_token_and_no_parameter_is_in_it_and_the_chain_holds(sessions: Sessio
     for token in sessions.stack.tokens.values():
         assert token.rsplit(".", 1)[1].encode() not in written
         assert token.encode()[:60] not in written
+
+
+def test_the_console_reads_the_file_from_its_end(sessions: Sessions, records: Any, audit_file: Path) -> None:
+    stack = sessions.stack
+    for number in range(30):
+        stack.sql(f"select 'from-the-file', {number}", token=stack.tokens["alice"])
+    records("from-the-file", 30)
+    with httpx.Client(base_url=stack.admin_url, timeout=30) as console:
+        console.post("/sign-in", data={"token": stack.admin_token})
+        asked = {"from": "file", "subject": "user_alice", "code": "ok", "front": "http"}
+        page = console.get("/activity", params=asked).text
+        newest, *others = re.findall(r'href="(/activity/file/\d+)"', page)
+        assert len(others) == 24
+        assert "from-the-file&#39;, 29" in console.get(newest).text
+        older = re.search(r'id="older" href="(/activity\?[^"]+)"', page)
+        assert older
+        assert "from-the-file&#39;, 4<" in console.get(html.unescape(older[1])).text
+        assert console.get(f"/activity/file/{audit_file.stat().st_size}").status_code == 400

@@ -1,6 +1,8 @@
 """The console's pages for people and for attackers, over plain HTTP; tests/browser/ has them in a browser."""
 
+import html
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import eventually
 
-PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/settings")
+PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/activity", "/settings")
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +157,87 @@ def test_disable_and_enable_count_at_once(stack: Stack, console: httpx.Client, s
         return stack.sql("select auth.user_id() as me", token=stack.tokens["alice"]).json()
 
     form = {"form_secret": secret}
-    assert console.post("/authorize/local/disable", data=form).headers["location"] == "/authorize?done=disabled"
+    assert console.post("/authorize/local/disable", data=form).headers["location"] == "/authorize"
     assert eventually(lambda: me().get("routine") == "rowgate:token_revoked") is not None
     assert "Disabled" in console.get("/authorize").text
     console.post("/authorize/local/enable", data=form)
     assert eventually(lambda: me().get("rows") == [{"me": "user_alice"}]) is not None
     assert console.post("/authorize/nobody/disable", data=form).status_code == 404
+
+
+def test_who_was_signed_out_stays_so_after_a_provider_was_disabled(
+    stack: Stack, console: httpx.Client, secret: str
+) -> None:
+    """Both are one row of revocations, and enabling takes only its own part of it back."""
+    form = {"form_secret": secret}
+    try:
+        console.post("/authorize/local/sign-out", data=form)
+        assert "issued until now is refused" in console.get("/authorize").text
+        console.post("/authorize/local/disable", data=form)
+        refused = console.post("/authorize/local/sign-out", data=form)
+        assert (refused.status_code, "Enable it first" in refused.text) == (400, True)
+        console.post("/authorize/local/enable", data=form)
+        assert "local is enabled." in console.get("/authorize").text
+        routine = stack.sql("select 1", token=stack.tokens["alice"]).json()["routine"]
+        assert routine == "rowgate:token_revoked"
+    finally:
+        for one in httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
+            httpx.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
+    asked = lambda: stack.sql("select auth.user_id() as me", token=stack.tokens["alice"]).json().get("rows")  # noqa: E731
+    assert eventually(lambda: asked() == [{"me": "user_alice"}]) is not None
+
+
+def test_the_local_provider_signs_with_a_new_key_at_once(stack: Stack, console: httpx.Client, secret: str) -> None:
+    def keys() -> list[str]:
+        return [key["kid"] for key in httpx.get(stack.jwks_url).json()["keys"]]
+
+    before = keys()
+    assert "1 verified" in console.get("/authorize").text or "verified, the last one" in console.get("/authorize").text
+    assert console.post("/authorize/local/rotate", data={"form_secret": secret}).headers["location"] == "/authorize"
+    assert "signs with a new key" in console.get("/authorize").text
+    assert keys()[0] not in before
+    shown = console.post("/authorize/local/keys", data={"form_secret": secret}, headers={"HX-Request": "true"}).text
+    assert keys()[0] in shown
+    fresh = stack.cli("token", "user_bob").stdout.strip()
+    for token, user in ((fresh, "user_bob"), (stack.tokens["alice"], "user_alice")):
+        assert stack.sql("select auth.user_id() as me", token=token).json()["rows"] == [{"me": user}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "bounded", "days"),
+    [
+        ({"kind": "subject"}, False, None),
+        ({"kind": "until-now"}, True, 90),
+        ({"kind": "session"}, False, 90),
+        ({"kind": "token", "keep": "never"}, False, None),
+        ({"kind": "subject", "keep": "2592000"}, False, 30),
+    ],
+)
+def test_what_is_revoked_and_for_how_long(
+    stack: Stack, console: httpx.Client, secret: str, fields: dict[str, str], bounded: bool, days: int | None
+) -> None:
+    form = {"form_secret": secret, "provider": "local", "value": "some-id", **fields}
+    assert console.post("/settings/revoke", data=form).status_code == 303
+    assert "some-id of local is refused" in console.get("/settings").text
+    (row,) = httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]
+    assert (row["issued_before"] is not None) is bounded
+    left = None if row["expires_at"] is None else round((row["expires_at"] - time.time()) / 86_400)
+    assert left == days
+    assert console.post("/settings/restore", data={"form_secret": secret, "id": row["id"]}).status_code == 303
+    assert "Nobody is refused" in console.get("/settings").text
+
+
+def test_forms_of_settings_that_make_no_sense(console: httpx.Client, secret: str) -> None:
+    for path, fields in (
+        ("revoke", {"provider": "local", "kind": "provider", "value": "x"}),
+        ("revoke", {"provider": "local", "kind": "subject", "value": "x", "keep": "7"}),
+        ("revoke", {"provider": "local", "kind": "subject", "value": ""}),
+        ("add-token", {"name": "x", "keep": "1e9"}),
+        ("restore", {"id": "-1"}),
+        ("remove-token", {"name": ""}),
+    ):
+        answer = console.post(f"/settings/{path}", data={"form_secret": secret, **fields})
+        assert answer.status_code in {400, 404}, path
 
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -239,3 +316,127 @@ def test_secret_settings_are_not_shown(console: httpx.Client, stack: Stack) -> N
         assert password not in text
         assert owner not in text
         assert stack.admin_token not in text
+
+
+# --- activity -----------------------------------------------------------------------------------------------------
+
+
+def test_activity_shows_who_asked_what_and_what_became_of_it(stack: Stack, console: httpx.Client) -> None:
+    stack.sql("select 'a secret constant' as seen_in_activity", token=stack.tokens["alice"])
+    assert stack.sql("select 1", token="no.token.really").status_code == 400
+    assert stack.sql("select * from pg_authid", token=stack.tokens["bob"]).status_code == 400
+    page = console.get("/activity", params={"subject": "user_alice"}).text
+    assert "select $1 as seen_in_activity" in page
+    assert "a secret constant" not in page
+    row = re.search(r'href="(/activity/memory/\d+)">[\d:]+</a></td><td>user_alice', page)
+    assert row
+    opened = console.get(row[1]).text
+    for part in ("user_alice", "local", "<dt>The guard said</dt><dd>allowed", "select $1 as seen_in_activity"):
+        assert part in opened
+    assert "a secret constant" not in opened
+    everything = console.get("/activity").text
+    for part in ("token_malformed", "The guard did not let a statement through.", "Connections to Postgres"):
+        assert part in everything
+    assert (
+        "user_alice" not in console.get("/activity", params={"code": "token_malformed"}).text.split("Requests</h2>")[1]
+    )
+    assert "None of the records is so." in console.get("/activity", params={"front": "session", "since": "60"}).text
+
+
+def test_activity_follows_unless_it_is_told_not_to(console: httpx.Client) -> None:
+    assert 'hx-trigger="every 2s"' in console.get("/activity").text
+    assert 'hx-trigger="every 2s"' not in console.get("/activity", params={"live": "off"}).text
+    part = console.get("/activity/live", headers={"HX-Request": "true"}).text
+    assert "<html" not in part
+    assert "Requests a second" in part
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/activity/memory/0", "/activity/memory/999999999", "/activity/memory/x", "/activity/memory/-1",
+     "/activity/file/0", "/activity/memory/" + "9" * 30],
+)  # fmt: skip
+def test_a_record_that_is_not_there(console: httpx.Client, path: str) -> None:
+    answer = console.get(path)
+    assert answer.status_code == 400
+    assert "not there any more" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"before": "x"}, {"since": "99"}, {"front": "none"}, {"from": "file"}, {"subject": "\0"}, {"code": "é" * 500}],
+)
+def test_filters_that_make_no_sense_harm_nothing(console: httpx.Client, query: dict[str, str]) -> None:
+    assert console.get("/activity", params=query).status_code == 200
+
+
+# --- the advisor's findings -----------------------------------------------------------------------------------------
+
+
+def preview(console: httpx.Client, secret: str, rule: str, name: str) -> str:
+    form = {"rule": rule, "object": name}
+    headers = {"x-form-secret": secret, "HX-Request": "true"}
+    return console.post("/tables/findings/preview", data=form, headers=headers).text
+
+
+def test_a_finding_is_mended_by_what_was_shown_and_by_nothing_else(
+    stack: Stack, console: httpx.Client, secret: str
+) -> None:
+    stack.owner("create table found (id int)")
+    try:
+        found = console.get("/tables/findings").text
+        assert 'name="object" value="public.found"' in found
+        shown = preview(console, secret, "table-without-rls", "public.found")
+        assert "ALTER TABLE public.found ENABLE ROW LEVEL SECURITY;" in shown
+        assert "rolled back" in shown
+        digest = re.search(r'name="digest" value="([0-9a-f]{64})"', shown)
+        assert digest
+        form = {"rule": "table-without-rls", "object": "public.found", "digest": digest[1]}
+        for wrong in ({**form, "digest": "0" * 64}, {**form, "object": "public.other"}, {**form, "rule": "x"}):
+            answer = console.post("/tables/findings/apply", data={**wrong, "form_secret": secret})
+            assert answer.status_code == 400
+        assert console.post("/tables/findings/apply", data=form).status_code == 400  # no secret: another site
+        assert secured(stack, "found") is False
+        own = {**form, "form_secret": secret, "fix_sql": "drop table found", "sql": "drop table found"}
+        assert console.post("/tables/findings/apply", data=own).headers["location"] == "/tables"
+        assert secured(stack, "found") is True
+        page = console.get("/tables").text
+        assert "public.found is mended (table-without-rls)." in page
+        assert "public.found is mended" not in console.get("/tables").text
+        assert "not found any more" in console.post("/tables/findings/apply", data=own).text
+    finally:
+        stack.owner("drop table found")
+
+
+def secured(stack: Stack, name: str) -> object:
+    return stack.owner("select relrowsecurity as secured from pg_class where relname = $1", [name]).json()["rows"][0][
+        "secured"
+    ]
+
+
+def test_what_the_owner_may_not_mend_is_said_and_left(console: httpx.Client, secret: str) -> None:
+    found = console.get("/tables/findings").text
+    name = re.search(
+        r'name="rule" value="(open-to-public-\d+)"><input type="hidden" name="object" value="([^"]+)"', found
+    )
+    assert name
+    shown = preview(console, secret, name[1], html.unescape(name[2]))
+    assert "as a superuser" in shown
+    assert "Apply it" not in shown
+
+
+def test_names_of_strangers_in_findings_are_text(stack: Stack, console: httpx.Client, secret: str) -> None:
+    name = HOSTILE.replace('"', '""')[:60]
+    stack.owner(f'create table "{name}" (id int)')
+    try:
+        found = console.get("/tables/findings").text
+        assert "&lt;script&gt;alert(1)" in found
+        value = re.search(r'name="object" value="([^"]*script[^"]*)"', found)
+        assert value
+        shown = preview(console, secret, "table-without-rls", html.unescape(value[1]))
+        assert "&lt;script&gt;" in shown
+        for text in (found, shown):
+            assert "<script>alert" not in text
+            assert "<img src=x" not in text
+    finally:
+        stack.owner(f'drop table "{name}"')

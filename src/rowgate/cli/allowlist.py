@@ -1,4 +1,4 @@
-"""``rowgate allowlist``: what was recorded beside what is approved, and approving it."""
+"""``rowgate allowlist``: what was recorded beside what is approved, and approving or rejecting it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import msgspec
 import typer
 
 from rowgate.cli.local import JsonOutput
-from rowgate.errors import SettingInvalid
-from rowgate.gateway.allowlist_file import ListedStatement, Lists, read_lists, recorded_path, write_lists
+from rowgate.gateway.allowlist_review import Entry, approve, approved, chosen, reject, unapproved
 
 app = typer.Typer(no_args_is_help=True, help="The statements that an application may run.")
 
 File = Annotated[
     Path,
     typer.Option("--file", help="The allow-list. Default: rowgate.allowlist.json.", envvar="ROWGATE_ALLOWLIST_FILE"),
+]
+Beginnings = Annotated[
+    list[str] | None, typer.Argument(help="The beginning of a SHA-256, as `diff` shows it. Default: all.")
 ]
 DEFAULT_FILE = Path("rowgate.allowlist.json")
 
@@ -30,7 +32,7 @@ def show(file: File = DEFAULT_FILE, json_output: JsonOutput = False) -> None:
 
         rowgate allowlist show --file rowgate.allowlist.json
     """
-    _tell("", _all(read_lists(file)), json_output)
+    _tell("", approved(file), json_output)
 
 
 @app.command("diff")
@@ -41,53 +43,39 @@ def diff(file: File = DEFAULT_FILE, json_output: JsonOutput = False) -> None:
 
         rowgate allowlist diff
     """
-    new = _new(file)
+    new = unapproved(file)
     _tell("+ ", new, json_output)
     if new:
         raise typer.Exit(1)
 
 
 @app.command("approve")
-def approve(
-    digests: Annotated[
-        list[str] | None, typer.Argument(help="The beginning of a SHA-256, as `diff` shows it. Default: all.")
-    ] = None,
-    file: File = DEFAULT_FILE,
-    json_output: JsonOutput = False,
-) -> None:
+def approve_recorded(digests: Beginnings = None, file: File = DEFAULT_FILE, json_output: JsonOutput = False) -> None:
     """Put recorded statements on the allow-list.
 
     Example:
 
         rowgate allowlist approve 5f2c81d0
     """
-    new = _new(file)
-    chosen = [one for one in new if not digests or any(one[1].sha256.startswith(start) for start in digests)]
-    unknown = [start for start in digests or () if not any(one.sha256.startswith(start) for _, one in new)]
-    if unknown:
-        raise SettingInvalid(f"no recorded statement begins with {unknown[0]}", hint="See `rowgate allowlist diff`.")
-    lists = read_lists(file)
-    for role, statement in chosen:
-        lists.setdefault(role, {})[statement.sha256] = statement
-    try:
-        write_lists(file, lists)
-    except OSError as problem:
-        raise SettingInvalid(f"the allow-list {file} cannot be written", detail=problem.strerror) from problem
-    _tell("+ ", chosen, json_output)
+    statements = chosen(unapproved(file), digests or ())
+    approve(file, statements)
+    _tell("+ ", statements, json_output)
 
 
-def _new(file: Path) -> list[tuple[str, ListedStatement]]:
-    approved = read_lists(file)
-    return [
-        (role, one) for role, one in _all(read_lists(recorded_path(file))) if one.sha256 not in approved.get(role, {})
-    ]
+@app.command("reject")
+def reject_recorded(digests: Beginnings = None, file: File = DEFAULT_FILE, json_output: JsonOutput = False) -> None:
+    """Take statements out of what was recorded. They are recorded again where they come again.
+
+    Example:
+
+        rowgate allowlist reject 5f2c81d0
+    """
+    statements = chosen(unapproved(file), digests or ())
+    reject(file, statements)
+    _tell("- ", statements, json_output)
 
 
-def _all(lists: Lists) -> list[tuple[str, ListedStatement]]:
-    return [(role, one) for role in sorted(lists) for one in sorted(lists[role].values())]
-
-
-def _tell(mark: str, statements: list[tuple[str, ListedStatement]], json_output: bool) -> None:
+def _tell(mark: str, statements: list[Entry], json_output: bool) -> None:
     if json_output:
         typer.echo(json.dumps([{"role": role, **msgspec.to_builtins(one)} for role, one in statements]))
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -36,18 +36,18 @@ class AllowList:
         if wrong:
             raise SettingInvalid(f"statements: {wrong[0]!r} is no mode", hint="Use record, lock or off.")
         self._modes = {role: mode for role, mode in settings.statements if mode != "off"}
-        path = Path(settings.allowlist_file)
+        self.path = path = Path(settings.allowlist_file)
         self._recorded_path = recorded_path(path)
-        is_locked = "lock" in self._modes.values()
-        if is_locked and not path.exists():
+        self._is_locked = "lock" in self._modes.values()
+        if self._is_locked and not path.exists():
             raise SettingInvalid(f"the allow-list {path} is not there", hint="Set allowlist_file, or record first.")
-        self._listed: Lists = read_lists(path) if is_locked else {}
-        self._recorded: Lists = read_lists(self._recorded_path) if "record" in self._modes.values() else {}
-        self._changed = False
-        self._fingerprints = {
-            role: frozenset(one.fingerprint for one in listed.values()) for role, listed in self._listed.items()
-        }
+        self._listed: Lists = {}
+        self._fingerprints: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
+        self._recorded: Lists = read_lists(self._recorded_path) if "record" in self._modes.values() else {}
+        self._in_file = _keys(self._recorded)
+        self._changed = False
+        self.read_again()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -55,6 +55,20 @@ class AllowList:
         """What settings ask for; None where no role has a mode. Raises SettingInvalid."""
         found = cls(settings) if settings.statements else None
         return found if found is not None and found._modes else None
+
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """``record`` or ``lock``, by role."""
+        return self._modes
+
+    def read_again(self) -> None:
+        """The file has changed: what is listed now counts from now on. Raises SettingInvalid, and nothing changes."""
+        listed = read_lists(self.path) if self._is_locked else {}
+        self._listed = listed
+        self._fingerprints = {
+            role: frozenset(one.fingerprint for one in statements.values()) for role, statements in listed.items()
+        }
+        self._known.clear()
 
     def check(self, role: str, texts: Iterable[str], verdicts: Iterable[Verdict]) -> None:
         """Statements that the guard has let through. Raises StatementNotListed."""
@@ -84,7 +98,25 @@ class AllowList:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._write()
+            await self.write()
+
+    async def write(self) -> None:
+        """Writes what was recorded since the last time. What somebody took out of the file meanwhile stays out."""
+        if not self._changed:
+            return
+        self._changed = False
+        try:
+            still_there = _keys(await asyncio.to_thread(read_lists, self._recorded_path))
+            for role, key in self._in_file - still_there:
+                self._recorded.get(role, {}).pop(key, None)
+                self._known.clear()
+            lists = {role: dict(statements) for role, statements in self._recorded.items()}
+            await asyncio.to_thread(write_lists, self._recorded_path, lists)
+            self._in_file = _keys(lists)
+        except (OSError, SettingInvalid) as problem:
+            self._changed = True
+            reason = problem.message if isinstance(problem, SettingInvalid) else problem.strerror
+            log.error("recorded statements cannot be written: %s", reason)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
@@ -128,15 +160,8 @@ class AllowList:
     async def _write_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
-            await self._write()
+            await self.write()
 
-    async def _write(self) -> None:
-        if not self._changed:
-            return
-        self._changed = False
-        lists = {role: dict(statements) for role, statements in self._recorded.items()}
-        try:
-            await asyncio.to_thread(write_lists, self._recorded_path, lists)
-        except OSError as problem:
-            self._changed = True
-            log.error("recorded statements cannot be written: %s", problem.strerror)
+
+def _keys(lists: Lists) -> set[tuple[str, str]]:
+    return {(role, key) for role, statements in lists.items() for key in statements}

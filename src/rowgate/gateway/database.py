@@ -21,7 +21,8 @@ from rowgate.identity.local_provider import local_providers, refuse_local
 from rowgate.identity.logout_token import LogoutNotice, read_logout_token
 from rowgate.identity.principal import Principal
 from rowgate.identity.provider import Provider
-from rowgate.identity.verify import TokenVerifier, authorize
+from rowgate.identity.revocation import RevocationSet
+from rowgate.identity.verify import SeenTokens, TokenVerifier, authorize
 from rowgate.identity.webhooks import Webhook
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 from rowgate.postgres.connection import Connection
@@ -62,6 +63,8 @@ class Database:
         """The name of the endpoint that it belongs to."""
         self.guard = guard
         self.row_security = RowSecurity(settings.rls_gate, registry.rows)
+        self.key_sets = key_sets
+        """The key sets of the providers, as tokens are verified with them."""
         self._settings = settings
         self._opener = opener
         self._registry = registry
@@ -146,6 +149,16 @@ class Database:
         """The providers as they are now."""
         return self._verifier.providers
 
+    @property
+    def seen_tokens(self) -> Mapping[str, SeenTokens]:
+        """By provider, the tokens that were verified since the start."""
+        return self._verifier.seen
+
+    @property
+    def revocations(self) -> RevocationSet:
+        """What is revoked, as this gateway knows it."""
+        return self._verifier.revocations
+
     def enter(self, guest: Guest, providers: tuple[Provider, ...]) -> None:
         """A session has begun, and is cut from now on when it is revoked. ``providers`` are those that there were when
         its token was verified.
@@ -195,6 +208,11 @@ class Database:
         if pool is None:
             pool = self._pools[role] = self._make_pool(self._roles[role])
         return pool
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The pools that were needed until now, by role."""
+        return self._pools
 
     async def cancel(self, connection: Connection) -> None:
         """Cancels what a connection of this database runs."""

@@ -36,10 +36,10 @@ class Gateway:
         self._endpoints = _endpoints(settings)
         self._limits = Limits(settings)
         self.journal = Journal.of(settings)
-        self._allowlist = AllowList.of(settings)
-        pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self._allowlist)
+        self.allowlist = AllowList.of(settings)
+        pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self.allowlist)
         self.answer_sql = pipeline.answer
-        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self._allowlist)
+        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self.allowlist)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
         self._http = HttpServer(
@@ -59,8 +59,8 @@ class Gateway:
         try:
             for endpoint in self._endpoints.values():
                 await endpoint.start()
-            if self._allowlist is not None:
-                self._allowlist.start()
+            if self.allowlist is not None:
+                self.allowlist.start()
             self.port = await self._http.start()
             if self._tcp is not None:
                 self.tcp_port = await self._tcp.start()
@@ -76,8 +76,8 @@ class Gateway:
         await asyncio.gather(self._http.stop(), self._sessions.stop())
         for endpoint in self._endpoints.values():
             await endpoint.close()
-        if self._allowlist is not None:
-            await self._allowlist.stop()
+        if self.allowlist is not None:
+            await self.allowlist.stop()
         if self.journal is not None:
             self.journal.close()
 
@@ -88,6 +88,16 @@ class Gateway:
         if name is None:
             return next(iter(self._endpoints.values())) if len(self._endpoints) == 1 else None
         return self._endpoints.get(name.lower())
+
+    @property
+    def endpoint_names(self) -> tuple[str, ...]:
+        """The names of all endpoints; one that is empty serves any host."""
+        return tuple(self._endpoints)
+
+    @property
+    def session_count(self) -> int:
+        """How many clients of the Postgres protocol are connected, over TCP and WebSocket."""
+        return self._sessions.clients
 
     def open_databases(self) -> Iterator[Database]:
         """Every database that is open, those of all endpoints."""

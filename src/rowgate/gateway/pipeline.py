@@ -65,9 +65,10 @@ class Pipeline:
             response = await self._answer(http, trace)
         except BaseException as problem:
             word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
-            journal.add(trace.record(word, size=0, with_sql=journal.with_sql), caller)
+            journal.add(trace.record(word, size=0, with_sql=journal.with_sql), trace.texts, caller)
             raise
-        journal.add(trace.record(trace.problem, size=response.size, with_sql=journal.with_sql), caller)
+        record = trace.record(trace.problem, size=response.size, with_sql=journal.with_sql)
+        journal.add(record, trace.texts, caller)
         return response
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:

@@ -115,6 +115,26 @@ class KeySetCache:
             raise _unavailable(provider, entry.failure)
         return entry.key_set
 
+    async def renew(self, provider: Provider) -> KeySet:
+        """The provider's set, fetched now whatever is at hand. Tokens of a key that is gone are refused from then on.
+
+        Raises KeySetUnavailable; what is at hand stays then.
+        """
+        if provider.key_set:
+            return self._static_set(provider)
+        entry = self._entries.setdefault(provider.jwks_url, _Entry())
+        if entry.flight is not None:  # it may have been answered before the keys changed
+            await _landing(entry.flight)
+        await _landing(self._take_off(provider.jwks_url, entry))
+        if entry.key_set is None or entry.failure is not None:
+            raise _unavailable(provider, entry.failure)
+        return entry.key_set
+
+    def fetched_at(self, provider: Provider) -> float | None:
+        """When the set that is at hand came, by the clock; None where none was fetched."""
+        entry = self._entries.get(provider.jwks_url)
+        return None if entry is None or entry.key_set is None else entry.fetched_at
+
     def retain(self, providers: Iterable[Provider]) -> None:
         """Forget the sets of all other providers. A fetch that is under way for one of them ends unheard."""
         kept = {provider.jwks_url for provider in providers}

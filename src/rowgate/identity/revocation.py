@@ -136,6 +136,11 @@ class RevocationSet:
         self.edition = object()
         return True
 
+    def knows(self, row: Revocation) -> bool:
+        """Whether what ``row`` says is in force here already."""
+        bounds = self._rows.get(_key(row))
+        return bounds is not None and (bounds[0] or 0.0) >= (row.issued_before or 0.0)
+
     def check(self, principal: Principal) -> None:
         """Raises TokenRevoked where ``principal`` is revoked."""
         if not self._rows:

@@ -7,6 +7,7 @@ no other way. This module never fetches anything itself, never logs, and never p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,6 +33,15 @@ LONGEST_CACHED: Final = 300.0
 """Seconds after which a token is verified anew, so that its key is looked up again and the key set kept fresh."""
 
 
+@dataclass(slots=True)
+class SeenTokens:
+    """How many tokens of a provider were verified, and when the last one (Unix seconds). A token that stays in use is
+    verified anew every five minutes, and counts again then."""
+
+    count: int = 0
+    last: float = 0.0
+
+
 class TokenVerifier:
     """Verifies tokens for a set of providers, which may be replaced at any time. Belongs to one event loop.
 
@@ -54,6 +64,8 @@ class TokenVerifier:
         self._leeway = leeway
         self.revocations = RevocationSet(clock)
         self._cache = PrincipalCache(cache_size, self.revocations)
+        self.seen: dict[str, SeenTokens] = {}
+        """By provider, the tokens that were verified since the start."""
         self._by_issuer = by_issuer(providers)
         key_sets.on_withdrawal(self._cache.clear)
 
@@ -84,6 +96,9 @@ class TokenVerifier:
         now = self._clock()
         principal = principal_of(parsed, provider, now=now, leeway=self._leeway)
         self.revocations.check(principal)
+        seen = self.seen.setdefault(principal.provider, SeenTokens())
+        seen.count += 1
+        seen.last = now
         self._cache.put(token, principal, now=now, until=min(principal.expires_at, now + LONGEST_CACHED))
         return principal
 

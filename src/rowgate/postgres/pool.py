@@ -73,6 +73,11 @@ class Pool:
         """What the last backend reported of itself at its start; None before the first."""
 
     @property
+    def size(self) -> int:
+        """How many connections there may be."""
+        return self._size
+
+    @property
     def counts(self) -> tuple[int, int, int]:
         """Connections open, connections idle, requests waiting."""
         return len(self._all), len(self._idle), len(self._waiters)

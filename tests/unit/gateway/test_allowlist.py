@@ -149,3 +149,41 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
         AllowList(settings(tmp_path / "list.json", "lock"))
     assert AllowList.of(settings(tmp_path / "list.json", "off")) is None
     assert read_lists(tmp_path / "missing") == {}
+
+
+async def test_what_is_rejected_stays_out_until_it_comes_again(tmp_path: Path, guard: Guard) -> None:
+    """Another process takes it out of the file, while this one still remembers it."""
+    path = tmp_path / "list.json"
+    recording = AllowList(settings(path, "record"))
+    for text in ("select 1 as one", "select 2 as two"):
+        recording.check(ROLE, [text], [guard.check(text)])
+    await recording.write()
+    command = ["allowlist", "reject", digest(plain("select 1 as one"))[:12], "--file", str(path), "--json"]
+    assert [one["text"] for one in json.loads(CliRunner().invoke(app, command).stdout)] == ["select $1 as one"]
+    assert CliRunner().invoke(app, command).exit_code == 1  # it is not there any more
+    assert recorded(path) == {"select $1 as two"}
+    recording.check(ROLE, ["select 3 as three"], [guard.check("select 3 as three")])
+    await recording.write()
+    assert recorded(path) == {"select $1 as two", "select $1 as three"}
+    recording.check(ROLE, ["select 1 as one"], [guard.check("select 1 as one")])
+    await recording.write()
+    assert recorded(path) == {"select $1 as one", "select $1 as two", "select $1 as three"}
+
+
+def recorded(path: Path) -> set[str]:
+    return {one.text for one in read_lists(recorded_path(path)).get(ROLE, {}).values()}
+
+
+def test_a_list_is_read_again_and_a_damaged_one_changes_nothing(tmp_path: Path, guard: Guard) -> None:
+    path = tmp_path / "list.json"
+    locked = listed(path, guard, LISTED)
+    assert passes(locked, guard, LISTED)
+    listed(path, guard, "select 1 as other")
+    assert passes(locked, guard, LISTED)
+    locked.read_again()
+    assert not passes(locked, guard, LISTED)
+    assert passes(locked, guard, "select 2 as other")
+    path.write_text("{")
+    with pytest.raises(SettingInvalid):
+        locked.read_again()
+    assert passes(locked, guard, "select 2 as other")

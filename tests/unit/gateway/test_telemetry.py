@@ -45,7 +45,7 @@ def test_a_span_and_measurements_of_each_record(collector: Collector) -> None:
     journal = Journal.of(Settings(opentelemetry=True))
     assert journal is not None
     made = record()
-    journal.add(made, CALLER)
+    journal.add(made, (), CALLER)
     journal.add(record(DatabaseError({"C": "42P01"})))
     journal.close()
     good, bad = collector.spans

@@ -295,3 +295,32 @@ async def test_close_ends_what_is_under_way() -> None:
     assert isinstance(await waiting, KeySetUnavailable)
     assert not bench.cache._flights
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_renewed_now_whatever_is_at_hand() -> None:
+    bench = Bench()
+    assert bench.cache.fetched_at(provider()) is None
+    assert await bench.key() == "old"
+    withdrawn: list[str] = []
+    bench.cache.on_withdrawal(lambda: withdrawn.append("gone"))
+    bench.answer(key_set_document(public(key_for("ES256"), "new")))
+    bench.clock.now += 1
+    assert set((await bench.cache.renew(provider())).keys) == {"new"}
+    assert (bench.fetches, withdrawn, bench.cache.fetched_at(provider())) == (2, ["gone"], bench.clock.now)
+    bench.answer(DOWN)
+    with pytest.raises(KeySetUnavailable):
+        await bench.cache.renew(provider())
+    assert await bench.key("new") == "new"
+
+
+async def test_renewing_does_not_take_what_was_under_way_before() -> None:
+    bench = Bench()
+    bench.documents.gate = asyncio.Event()
+    earlier = asyncio.ensure_future(bench.key())
+    await bench.until(lambda: bench.fetches == 1)
+    renewed = asyncio.ensure_future(bench.cache.renew(provider()))
+    await asyncio.sleep(0)
+    bench.answer(NEW)
+    bench.documents.gate.set()
+    assert set((await renewed).keys) == {"old", "new"}
+    assert (await earlier, bench.fetches) == ("old", 2)

@@ -178,3 +178,17 @@ def test_a_hundred_thousand_cost_little() -> None:
     for _ in range(1000):
         revocations.check(SOMEONE)
     assert time.perf_counter() - started < 0.5, "a check does not depend on how many there are"
+
+
+def test_whether_a_row_is_known() -> None:
+    known = RevocationSet(lambda: 1000.0)
+    assert not known.knows(row("provider", issued_before=500.0))
+    known.apply(RevocationChanges(added=(row("provider", issued_before=500.0), row("subject", "alice"))))
+    for earlier in (
+        row("provider", issued_before=400.0),
+        row("provider", issued_before=500.0),
+        row("subject", "alice"),
+    ):
+        assert known.knows(earlier)
+    for other in (row("provider", issued_before=501.0), row("subject", "bob"), row("session", "alice")):
+        assert not known.knows(other)

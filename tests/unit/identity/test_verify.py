@@ -83,6 +83,17 @@ async def test_the_principal() -> None:
     assert "Zo" not in repr(principal)
 
 
+async def test_tokens_that_were_verified_are_counted_once_while_they_are_cached() -> None:
+    tried = bench()
+    token = sign(payload=claims())
+    for _ in range(3):
+        await tried.verifier.verify(token)
+    await tried.verifier.verify(sign(payload=claims(sub="another")))
+    await refusal(tried, sign(payload=claims(exp=1)))
+    ((name, seen),) = tried.verifier.seen.items()
+    assert (name, seen.count, seen.last) == (provider().name, 2, NOW)
+
+
 async def test_claims_of_a_principal_cannot_be_changed_for_others() -> None:
     tried = bench()
     principal = await tried.verifier.verify(sign())

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rowgate.console.api.access import Access
-from rowgate.console.pages.frame import Frame, fields_of, go_to
+from rowgate.console.pages.frame import MENU, Frame, fields_of, go_to
 from rowgate.console.pages.sign_in import SESSION_SECONDS, ConsoleSession, ConsoleSessions
 from rowgate.errors import AdminTokenRefused, RequestRefused, RowgateError
 from rowgate.gateway.database import Database
@@ -58,6 +58,7 @@ class Doorway:
             Route(SIGN_IN, self.show_sign_in, methods=["GET"]),
             Route(SIGN_IN, self.sign_in, methods=["POST"]),
             Route("/sign-out", self.guarded(self.sign_out), methods=["POST"]),
+            Route("/endpoint", self.guarded(self.choose_endpoint), methods=["POST"]),
         ]
 
     def guarded(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
@@ -103,6 +104,15 @@ class Doorway:
             return self._frame.refusal(request, None, problem)
         return self._welcome(request, endpoint, holder)
 
+    async def choose_endpoint(self, visit: Visit) -> Response:
+        """The pages show another endpoint from now on, to whoever may open it."""
+        name = visit.fields.get("endpoint", "")
+        if name not in visit.session.choices:
+            raise RequestRefused("This session cannot open that endpoint.", hint="Sign in with its admin token.")
+        visit.session.change_endpoint(name)
+        page = visit.fields.get("page", "")
+        return go_to(page if page in {address for address, _ in MENU} else FIRST_PAGE)
+
     async def sign_out(self, visit: Visit) -> Response:
         """Ends the session."""
         self._sessions.end(visit.request.cookies.get(self._cookie(visit.request), ""))
@@ -139,6 +149,11 @@ class Doorway:
                 raise RequestRefused(
                     "This form is not from a page of your session.", hint="Load the page again, then send it once more."
                 )
+        names = self._gateway.endpoint_names
+        if session.holder is None and len(names) > 1:
+            # Whoever has the link that the process printed may open all of its endpoints, one after the other.
+            session.choices = names
+            session.endpoint = session.endpoint or names[0]
         endpoint = self._gateway.endpoint(session.endpoint)
         if endpoint is None:
             raise RequestRefused("The gateway has several endpoints.", hint="Sign in with the admin token of one.")

@@ -5,8 +5,9 @@ A pasted token is checked and forgotten: it is kept nowhere, and stands in no an
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,42 +18,29 @@ from starlette.routing import Route
 
 from rowgate.console.api.access import Find
 from rowgate.console.pages.access import Doorway, Visit
-from rowgate.console.pages.frame import Frame, Refusal, go_to, listed, paged
-from rowgate.errors import ProviderUnknown, RowgateError
-from rowgate.identity.catalogue import CATALOGUE, Preset, preset_of, recognised
+from rowgate.console.pages.development import Development
+from rowgate.console.pages.frame import Frame, Refusal, go_to, paged
+from rowgate.console.pages.provider_form import given_by, label_of, preset_at, questions_for
+from rowgate.errors import KeySetUnavailable, ProviderUnknown, RequestRefused, RowgateError
+from rowgate.gateway.gateway import Gateway
+from rowgate.identity.catalogue import CATALOGUE, preset_of
 from rowgate.identity.fetcher import Fetcher
 from rowgate.identity.inspection import KeySource, inspect
 from rowgate.identity.key_cache import KeySetCache
-from rowgate.identity.keyset import KeySet, parse_key_set
+from rowgate.identity.keyset import VerificationKey
+from rowgate.identity.local_provider import LOCAL_KIND
 from rowgate.identity.provider import Provider
-from rowgate.identity.recognition import Given, Recognition, keys_of
-from rowgate.identity.revocation import Revocation, RevocationSet
+from rowgate.identity.recognition import Recognition
+from rowgate.identity.revocation import KEPT_SECONDS, Revocation, RevocationSet
 
 PATH: Final = "/authorize"
 DISABLED: Final = "disabled in the console"
+SIGNED_OUT: Final = "signed out in the console"
+_AND_BEFORE: Final = ", signed out before: "
+FOLLOWS_SECONDS: Final = 2.0
+"""How long a page waits for this gateway to hear of a change; it takes milliseconds."""
 FOR_EVER: Final = 253_402_300_799.0
 """The last second of the year 9999: whenever a token was issued, it was before."""
-
-_SINGLE: Final = {"--project": "project", "--issuer": "issuer"}
-_LISTED: Final = {"--audience": "audiences", "--client-id": "client_ids", "--tenant": "tenants"}
-_WORDS: Final = {
-    "audiences": ("Audience", "What aud of its tokens must hold"),
-    "client_ids": ("Client id", "The client that tokens must be made for"),
-    "tenants": ("Tenant", "Whose users may sign in"),
-    "project": ("Project", "Where the keys are shared by many"),
-    "issuer": ("Issuer", "What iss is, to the letter"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Something that only the operator knows."""
-
-    name: str
-    label: str
-    meaning: str
-    where: str
-    is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +52,34 @@ class Card:
     added: str
     is_disabled: bool
     path: str
+    seen: str
+    can_rotate: bool
+    keys: Keys | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key set that tokens are verified with. ``skipped`` says which keys are not used and why; ``at`` is when it
+    was fetched, empty where the registry holds it."""
+
+    usable: tuple[VerificationKey, ...]
+    skipped: tuple[str, ...]
+    at: str
 
 
 class Authorize:
-    """One method for each address. ``find`` says what a URL leads to, ``fetcher`` gets keys."""
+    """One method for each address. ``find`` says what a URL leads to, ``fetcher`` gets keys for tokens that are only
+    tested."""
 
-    def __init__(self, frame: Frame, find: Find, fetcher: Fetcher, *, leeway: float) -> None:
+    def __init__(
+        self, frame: Frame, gateway: Gateway, find: Find, fetcher: Fetcher, development: Development | None, *,
+        leeway: float,
+    ) -> None:  # fmt: skip
         self._frame = frame
+        self._gateway = gateway
         self._find = find
         self._fetcher = fetcher
+        self._development = development
         self._leeway = leeway
 
     def routes(self, doorway: Doorway) -> list[Route]:
@@ -84,6 +91,8 @@ class Authorize:
             Route(f"{PATH}/add", guarded(self.add), methods=["POST"]),
             Route(f"{PATH}/inspect", guarded(self.inspect), methods=["POST"]),
             Route(f"{PATH}/{{name}}/keys", guarded(self.keys), methods=["POST"]),
+            Route(f"{PATH}/{{name}}/renew", guarded(self.renew), methods=["POST"]),
+            Route(f"{PATH}/{{name}}/rotate", guarded(self.rotate), methods=["POST"]),
             Route(f"{PATH}/{{name}}/remove", guarded(self.remove), methods=["POST"]),
             Route(f"{PATH}/{{name}}/disable", guarded(self.disable), methods=["POST"]),
             Route(f"{PATH}/{{name}}/enable", guarded(self.enable), methods=["POST"]),
@@ -97,54 +106,75 @@ class Authorize:
         entries, page, pages = paged(await registry.provider_entries(), visit.request.query_params.get("page", ""))
         cards = [
             Card(
-                one.provider, _label(one.provider), _date(one.created_at), one.provider.name in disabled,
-                f"{PATH}/{quote(one.provider.name)}",
+                one.provider, label_of(one.provider), _date(one.created_at), one.provider.name in disabled,
+                f"{PATH}/{quote(one.provider.name)}", self._seen(visit, one.provider.name),
+                self._development is not None and one.provider.kind == LOCAL_KIND,
+                await _keys(visit, one.provider) if _has_keys(visit, one.provider) else None,
             )
             for one in entries
         ]  # fmt: skip
         return self._frame.page(
             visit.request, visit.session, "authorize.html", cards=cards, roles=sorted(visit.database.exposes),
-            known=[one.label for one in CATALOGUE], done=_DONE.get(visit.request.query_params.get("done", "")),
+            known=[one.label for one in CATALOGUE], done=visit.session.take_message(),
             page=page, pages=pages,
         )  # fmt: skip
 
     async def recognise(self, visit: Visit) -> Response:
         """A part: what the pasted URL leads to, what must still be said, and the button where nothing is missing."""
         url = visit.fields.get("url", "").strip()
-        preset = _preset(url)
+        preset = preset_at(url)
         found: Recognition | None = None
         refusal = None
         if url:
             try:
-                found = await self._find(url, _given(visit.fields))
+                found = await self._find(url, given_by(visit.fields))
             except RowgateError as problem:
                 refusal = Refusal.of(problem)
         preset = preset_of(found.provider.kind) if found else preset
         return self._frame.page(
             visit.request, visit.session, "recognised.html", url=url, preset=preset, found=found, refusal=refusal,
-            label=_label(found.provider) if found else preset.label if preset else "",
-            questions=_questions(preset, is_found=found is not None), given=visit.fields,
+            label=label_of(found.provider) if found else preset.label if preset else "",
+            questions=questions_for(preset, is_found=found is not None), given=visit.fields,
         )  # fmt: skip
 
     async def add(self, visit: Visit) -> Response:
         """Registers what the URL leads to, and back to the cards."""
-        found = await self._find(visit.fields.get("url", "").strip(), _given(visit.fields))
+        found = await self._find(visit.fields.get("url", "").strip(), given_by(visit.fields))
         await visit.database.registry.add_provider(found.provider)
-        return go_to(f"{PATH}?done=added")
+        name = found.provider.name
+        follows = await _follows(lambda: name in [one.name for one in visit.database.providers])
+        return _back(visit, f"The provider was added as {name}. Its tokens are taken from now on.", follows)
 
     async def keys(self, visit: Visit) -> Response:
+        """A part: the keys of a provider that tokens are verified with, fetched where none were needed yet."""
+        return await self._keys_part(visit, "")
+
+    async def renew(self, visit: Visit) -> Response:
         """A part: the keys of a provider, fetched now."""
         provider = _provider(visit)
-        keys: KeySet = parse_key_set(provider.key_set.encode()) if provider.key_set else await keys_of(
-            provider, self._fetcher
-        )  # fmt: skip
-        usable = [key for key in keys.keys.values() if set(key.algorithms) & set(provider.algorithms)]
-        skipped = [f"{key.key_id}: {key.reason}" for key in keys.skipped]
-        at = datetime.now(UTC).strftime("%H:%M:%S UTC")
-        return self._frame.page(
-            visit.request, visit.session, "keys.html", keys=usable, skipped=skipped, at=at,
-            is_fetched=not provider.key_set,
-        )  # fmt: skip
+        try:
+            await visit.database.key_sets.renew(provider)
+        except KeySetUnavailable as problem:
+            if visit.database.key_sets.fetched_at(provider) is None:
+                raise
+            return await self._keys_part(visit, "", Refusal.of(problem))
+        return await self._keys_part(visit, "Fetched now. A key that is gone opens nothing any more.")
+
+    async def rotate(self, visit: Visit) -> Response:
+        """The local provider signs with a new key, and the gateway has fetched it."""
+        provider = _provider(visit)
+        if self._development is None or provider.kind != LOCAL_KIND:
+            raise RequestRefused("Only its own service can rotate the keys of this provider.")
+        await asyncio.to_thread(self._development.people.rotate_key)
+        await visit.database.key_sets.renew(provider)
+        said = (
+            f"{provider.name} signs with a new key, and the gateway has it. Earlier tokens are good until they expire."
+        )
+        return _back(visit, said, True)
+
+    async def _keys_part(self, visit: Visit, said: str, refusal: Refusal | None = None) -> Response:
+        keys = await _keys(visit, _provider(visit))
+        return self._frame.page(visit.request, visit.session, "keys.html", keys=keys, said=said, refusal=refusal)
 
     async def inspect(self, visit: Visit) -> Response:
         """A part: every check of a pasted token."""
@@ -165,55 +195,118 @@ class Authorize:
 
     async def remove(self, visit: Visit) -> Response:
         """Its tokens are refused and its sessions cut from now on."""
-        await visit.database.registry.remove_provider(_name(visit))
-        return go_to(f"{PATH}?done=removed")
+        name = _name(visit)
+        await visit.database.registry.remove_provider(name)
+        follows = await _follows(lambda: name not in [one.name for one in visit.database.providers])
+        return _back(visit, f"{name} was removed. Its tokens are refused, and its sessions were cut.", follows)
 
     async def disable(self, visit: Visit) -> Response:
         """Refuses all of its tokens until it is enabled again; what was said about it stays."""
-        await self._revoke(visit, FOR_EVER, None, DISABLED)
-        return go_to(f"{PATH}?done=disabled")
+        name = _provider(visit).name
+        before = next((one.issued_before for one in await _bounded(visit) if one.provider == name), None)
+        if before != FOR_EVER:
+            reason = DISABLED if before is None else f"{DISABLED}{_AND_BEFORE}{before}"
+            follows = await self._revoke(visit, FOR_EVER, None, reason)
+        else:
+            follows = True
+        return _back(visit, f"{name} is disabled. All of its tokens are refused until you enable it.", follows)
 
     async def enable(self, visit: Visit) -> Response:
-        """Takes that back."""
-        for one in await _disabling(visit):
-            if one.provider == _name(visit) and one.id is not None:
-                await visit.database.registry.remove_revocation(one.id)
-        return go_to(f"{PATH}?done=enabled")
+        """Takes that back; who was signed out before stays so."""
+        name = _provider(visit).name
+        row = next((one for one in await _disabling(visit) if one.provider == name), None)
+        follows = True
+        if row is not None and row.id is not None:
+            await visit.database.registry.remove_revocation(row.id)
+            before = _signed_out_before(row.reason)
+            if before is not None:
+                await self._revoke(visit, before, time.time() + KEPT_SECONDS, SIGNED_OUT)
+            follows = await _follows(lambda: not visit.database.revocations.knows(row))
+        return _back(visit, f"{name} is enabled. Its tokens are taken again.", follows)
 
     async def sign_everybody_out(self, visit: Visit) -> Response:
         """Refuses the tokens that were issued until now."""
+        name = _provider(visit).name
+        if name in {one.provider for one in await _disabling(visit)}:
+            raise RequestRefused(
+                f"{name} is disabled: all of its tokens are refused already.", hint="Enable it first, then sign out."
+            )
         now = time.time()
-        await self._revoke(visit, now, now + 90 * 86_400, "signed out in the console")
-        return go_to(f"{PATH}?done=signed-out")
+        follows = await self._revoke(visit, now, now + KEPT_SECONDS, SIGNED_OUT)
+        return _back(visit, f"Every token that {name} issued until now is refused.", follows)
 
-    async def _revoke(self, visit: Visit, issued_before: float, expires_at: float | None, reason: str) -> None:
-        await visit.database.registry.revoke(
-            [
-                Revocation(
-                    provider=_provider(visit).name, kind="provider", issued_before=issued_before,
-                    expires_at=expires_at, reason=reason, revoked_by="console",
-                )
-            ]
+    async def _revoke(self, visit: Visit, issued_before: float, expires_at: float | None, reason: str) -> bool:
+        row = Revocation(
+            provider=_provider(visit).name, kind="provider", issued_before=issued_before, expires_at=expires_at,
+            reason=reason, revoked_by="console",
         )  # fmt: skip
+        await visit.database.registry.revoke([row])
+        return await _follows(lambda: visit.database.revocations.knows(row))
+
+    def _seen(self, visit: Visit, name: str) -> str:
+        """How many tokens this gateway has verified, and when one was used last."""
+        seen = visit.database.seen_tokens.get(name)
+        if seen is None:
+            return "none since this gateway started"
+        journal = self._gateway.journal
+        activity = (journal.activity or {}).get(visit.endpoint.name) if journal is not None else None
+        used = activity.providers.of(name) if activity is not None else None
+        return f"{seen.count} verified, the last one used at {_clock(max(seen.last, used.last if used else 0.0))}"
 
 
-_DONE: Final[Mapping[str, str]] = {
-    "added": "The provider was added. Its tokens are taken from now on.",
-    "removed": "The provider was removed. Its tokens are refused, and its sessions were cut.",
-    "disabled": "The provider is disabled. All of its tokens are refused until you enable it.",
-    "enabled": "The provider is enabled. Its tokens are taken again.",
-    "signed-out": "Every token that the provider issued until now is refused.",
-}
+def _has_keys(visit: Visit, provider: Provider) -> bool:
+    return bool(provider.key_set) or visit.database.key_sets.fetched_at(provider) is not None
+
+
+async def _keys(visit: Visit, provider: Provider) -> Keys:
+    """Raises KeySetUnavailable."""
+    found = await visit.database.key_sets.key_set(provider)
+    fetched_at = visit.database.key_sets.fetched_at(provider)
+    return Keys(
+        tuple(key for key in found.keys.values() if set(key.algorithms) & set(provider.algorithms)),
+        tuple(f"{key.key_id}: {key.reason}" for key in found.skipped),
+        "" if fetched_at is None or provider.key_set else _clock(fetched_at),
+    )
+
+
+async def _follows(holds: Callable[[], bool]) -> bool:
+    """Whether this gateway has heard of a change of the registry, given a moment."""
+    deadline = time.monotonic() + FOLLOWS_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+def _back(visit: Visit, said: str, follows: bool) -> Response:
+    late = "" if follows else " This gateway has not heard of it yet: it is out of touch with the registry."
+    visit.session.message = said + late
+    return go_to(PATH)
+
+
+def _signed_out_before(reason: str) -> float | None:
+    """What a disabled provider's users were signed out by, as ``disable`` has noted it."""
+    _, found, moment = reason.partition(_AND_BEFORE)
+    try:
+        return float(moment) if found and reason.startswith(DISABLED) else None
+    except ValueError:
+        return None
+
+
+async def _bounded(visit: Visit) -> list[Revocation]:
+    """The revocations of all tokens of a provider that were issued before some moment."""
+    found: list[Revocation] = []
+    after = 0
+    while page := await visit.database.registry.revocations(after=after):
+        found += [one for one in page if one.kind == "provider" and one.issued_before is not None]
+        after = page[-1].id or 0
+    return found
 
 
 async def _disabling(visit: Visit) -> list[Revocation]:
     """The revocations by which providers are disabled."""
-    found: list[Revocation] = []
-    after = 0
-    while page := await visit.database.registry.revocations(after=after):
-        found += [one for one in page if one.kind == "provider" and one.issued_before == FOR_EVER]
-        after = page[-1].id or 0
-    return found
+    return [one for one in await _bounded(visit) if one.issued_before == FOR_EVER]
 
 
 def _name(visit: Visit) -> str:
@@ -228,47 +321,9 @@ def _provider(visit: Visit) -> Provider:
     raise ProviderUnknown("No provider has this name.")
 
 
-def _label(provider: Provider) -> str:
-    preset = preset_of(provider.kind)
-    generic = {"local": "Local identity provider", "oidc": "OpenID Connect"}
-    return preset.label if preset else generic.get(provider.kind, "Custom provider")
-
-
-def _preset(url: str) -> Preset | None:
-    try:
-        found = recognised(url)
-    except ValueError:
-        return None
-    return found[0] if found else None
-
-
-def _given(fields: Mapping[str, str]) -> Given:
-    return Given(
-        name=fields.get("name", "").strip() or None,
-        issuer=fields.get("issuer", "").strip() or None,
-        project=fields.get("project", "").strip() or None,
-        audiences=listed(fields.get("audiences", "")),
-        client_ids=listed(fields.get("client_ids", "")),
-        tenants=listed(fields.get("tenants", "")),
-        authorized_parties=listed(fields.get("authorized_parties", "")),
-    )
-
-
-def _questions(preset: Preset | None, *, is_found: bool) -> list[Question]:
-    """What to ask for. Of a provider without a row only what its documents do not tell."""
-    asked: dict[str, Question] = {}
-    for one in preset.inputs if preset else ():
-        name = _SINGLE.get(one.option) or _LISTED.get(one.option)
-        if name is not None:
-            asked[name] = Question(name, _WORDS[name][0], one.meaning, one.where, one.is_required)
-    if preset is None:
-        for name in ("audiences", "issuer") if not is_found else ("audiences",):
-            asked[name] = Question(name, *_WORDS[name], "", is_required=False)
-    elif preset.audience != "none" and "audiences" not in asked:
-        hint = preset.audience_hint or "your own client or project id"
-        asked["audiences"] = Question("audiences", "Audience", hint, "", preset.audience == "required")
-    return list(asked.values())
-
-
 def _date(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S UTC")

@@ -78,8 +78,8 @@ class Connect:
         where = {"role": role, "host": host, "port": self._gateway.tcp_port, "database": database, "mode": mode}
         return [
             *found,
-            Snippet("psql", f"PGPASSWORD=\"$TOKEN\" psql '{tcp}'"),
-            Snippet("psycopg (Python)", f"psycopg.connect({tcp!r}, password=token)"),
+            Snippet("psql", f"PGPASSWORD=\"$TOKEN\" \\\n  psql '{tcp}'"),
+            Snippet("psycopg (Python)", f"psycopg.connect(\n    {tcp!r},\n    password=token,\n)"),
             Snippet("SQLAlchemy", _SQLALCHEMY.format(**where)),
             Snippet("Django", _DJANGO.format(**where)),
         ]
@@ -89,22 +89,30 @@ _SERVERLESS: Final = """\
 import {{ neon, neonConfig }} from '@neondatabase/serverless';
 
 neonConfig.fetchEndpoint = () => '{http}';
-const sql = neon(process.env.{variable}, {{ authToken: async () => getToken() }});
+const sql = neon(process.env.{variable}, {{
+  authToken: async () => getToken(),
+}});
 const rows = await sql`select auth.user_id()`;"""
 _DRIZZLE: Final = """\
 import {{ neon, neonConfig }} from '@neondatabase/serverless';
 import {{ drizzle }} from 'drizzle-orm/neon-http';
 
 neonConfig.fetchEndpoint = () => '{http}';
-const db = drizzle(neon(process.env.{variable}, {{ authToken: async () => getToken() }}));"""
+const sql = neon(process.env.{variable}, {{
+  authToken: async () => getToken(),
+}});
+const db = drizzle(sql);"""
 _KYSELY: Final = """\
 import {{ neon, neonConfig }} from '@neondatabase/serverless';
 import {{ Kysely }} from 'kysely';
 import {{ NeonDialect }} from 'kysely-neon';
 
 neonConfig.fetchEndpoint = () => '{http}';
+const sql = neon(process.env.{variable}, {{
+  authToken: async () => getToken(),
+}});
 const db = new Kysely({{
-  dialect: new NeonDialect({{ neon: neon(process.env.{variable}, {{ authToken: async () => getToken() }}) }}),
+  dialect: new NeonDialect({{ neon: sql }}),
 }});"""
 _CURL: Final = """\
 curl -s {http} \\
@@ -112,12 +120,18 @@ curl -s {http} \\
   -H "Authorization: Bearer $TOKEN" \\
   -d '{{"query": "select auth.user_id()"}}'"""
 _SQLALCHEMY: Final = """\
-url = URL.create("postgresql+psycopg", username={role!r}, password=token, host={host!r}, port={port},
-                 database={database!r}, query={{"sslmode": {mode!r}}})
+url = URL.create(
+    "postgresql+psycopg",
+    username={role!r}, password=token,
+    host={host!r}, port={port}, database={database!r},
+    query={{"sslmode": {mode!r}}},
+)
 engine = create_engine(url)"""
 _DJANGO: Final = """\
 DATABASES = {{"default": {{
     "ENGINE": "django.db.backends.postgresql",
-    "USER": {role!r}, "PASSWORD": token, "HOST": {host!r}, "PORT": {port}, "NAME": {database!r},
+    "USER": {role!r}, "PASSWORD": token,
+    "HOST": {host!r}, "PORT": {port},
+    "NAME": {database!r},
     "OPTIONS": {{"sslmode": {mode!r}}},
 }}}}"""

@@ -20,6 +20,9 @@ class LocalPeople(Protocol):
     def token(self, user_id: str) -> str:
         """A token of a user. Raises UserUnknown."""
 
+    def rotate_key(self) -> None:
+        """Signs with a new key from now on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Development:

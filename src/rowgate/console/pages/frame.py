@@ -37,6 +37,7 @@ MENU: Final = (
     ("/connect", "Connect"),
     ("/sql", "SQL editor"),
     ("/tables", "Tables"),
+    ("/activity", "Activity"),
     ("/settings", "Settings"),
 )
 MOST_FIELDS: Final = 100
@@ -100,7 +101,8 @@ class Frame:
         """A whole page, or a part of one, from the template ``name``."""
         text = self._templates.get_template(name).render(
             menu=MENU, path=request.url.path, signed_in=session is not None,
-            form_secret=session.form_secret if session else "", **values,
+            form_secret=session.form_secret if session else "", endpoint=session.endpoint if session else None,
+            endpoints=session.choices if session else (), **values,
         )  # fmt: skip
         return HTMLResponse(text, status, PAGE_HEADERS)
 

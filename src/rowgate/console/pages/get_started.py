@@ -211,9 +211,13 @@ def _security_step(tables: list[Table], has_owner: bool) -> Step:
         example = script_for(OWN_ROWS, "public", "todos", "user_id")
         return Step("security", title, why, example, bool(tables), "on, with policies" if tables else "no table yet")
     first = open_tables[0]
-    column = "user_id" if "user_id" in first.columns else first.columns[0] if first.columns else "user_id"
+    has_user = "user_id" in first.columns
+    column = "user_id" if has_user else first.columns[0] if first.columns else "user_id"
+    script = script_for(OWN_ROWS, first.schema, first.name, column)
     return Step(
-        "security", title, why, script_for(OWN_ROWS, first.schema, first.name, column), False,
+        "security", title, why,
+        script if has_user else f"-- Put the column that says whose row it is in place of {quoted(column)}.\n{script}",
+        False,
         f"missing on {', '.join(one.full_name for one in open_tables[:3])}",
-        has_owner and "user_id" in first.columns, ("/tables", "Open Tables"),
+        has_owner and has_user, ("/tables", "Open Tables"),
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""The page Settings: every setting with where it comes from, revocations, and the tokens of the management API.
+"""The page Settings: every setting with where it comes from, revocations, the allow-list, and the tokens of the
+management API.
 
 Secret settings are named and never shown. A new token is shown once.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -17,15 +19,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rowgate.console.pages.access import Doorway, Visit
+from rowgate.console.pages.allowlist_section import AllowListSection
+from rowgate.console.pages.authorize import FOR_EVER
 from rowgate.console.pages.frame import Frame, go_to
 from rowgate.errors import AdminTokenUnknown, ProviderUnknown, RevocationUnknown, SettingInvalid
-from rowgate.identity.revocation import Revocation
+from rowgate.identity.revocation import KEPT_SECONDS, Revocation
 from rowgate.settings import Settings, describe
 
 PATH: Final = "/settings"
-KINDS: Final = ("subject", "session", "token")
-MOST_SHOWN: Final = 200
-TOKEN_SECONDS: Final = 90 * 86_400.0
+UNTIL_NOW: Final = "until-now"
+TARGETS: Final = {
+    "subject": "user, from now on", UNTIL_NOW: "user, what was issued until now", "session": "session",
+    "token": "token",
+}  # fmt: skip
+KEPT: Final = {"": "as usual", "43200": "12 hours", "2592000": "30 days", "never": "for ever"}
+TOKENS_KEPT: Final = {"7776000": "90 days", "2592000": "30 days", "86400": "1 day", "never": "until removed"}
+MOST_SHOWN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,10 @@ class Shown:
 class SettingsPage:
     """The page and its forms."""
 
-    def __init__(self, frame: Frame, settings: Settings) -> None:
+    def __init__(self, frame: Frame, settings: Settings, allowlist: AllowListSection) -> None:
         self._frame = frame
         self._settings = settings
+        self._allowlist = allowlist
 
     def routes(self, doorway: Doorway) -> list[Route]:
         """Their addresses."""
@@ -60,10 +70,17 @@ class SettingsPage:
         """The whole page; ``new_token`` is shown this once."""
         registry = visit.database.registry
         tokens = (await registry.snapshot()).admin_tokens
+        query = visit.request.query_params
+        after = query.get("after", "")
+        revocations = await registry.revocations(after=_number(after) or 0, limit=MOST_SHOWN + 1)
         return self._frame.page(
             visit.request, visit.session, "settings.html", settings=self._shown(), new_token=new_token, tokens=tokens,
-            revocations=await registry.revocations(limit=MOST_SHOWN), most=MOST_SHOWN, kinds=KINDS, date=_date,
-            providers=[one.name for one in visit.database.providers],
+            revocations=revocations[:MOST_SHOWN],
+            more=revocations[MOST_SHOWN - 1].id if revocations[MOST_SHOWN:] else 0,
+            is_first=not _number(after), targets=TARGETS, kept=KEPT, tokens_kept=TOKENS_KEPT, date=_date, what=_what,
+            providers=[one.name for one in visit.database.providers], provider=query.get("provider", ""),
+            value=query.get("value", ""), holder=visit.session.holder, done=visit.session.take_message(),
+            allowlist=await self._allowlist.section(visit), now=time.time(),
         )  # fmt: skip
 
     async def revoke(self, visit: Visit) -> Response:
@@ -71,30 +88,38 @@ class SettingsPage:
         given = visit.fields
         if given.get("provider") not in [one.name for one in visit.database.providers]:
             raise ProviderUnknown("No provider has this name.")
-        kind: Any = given.get("kind")
-        if kind not in KINDS:
+        target = given.get("kind", "")
+        if target not in TARGETS:
             raise SettingInvalid("There is no such kind of revocation.")
+        now = time.time()
+        kind: Any = "subject" if target == UNTIL_NOW else target
+        usual = None if target == "subject" else now + KEPT_SECONDS
         row = Revocation(
-            provider=given["provider"], kind=kind, value=given.get("value", "").strip(), expires_at=None,
+            provider=given["provider"], kind=kind, value=given.get("value", "").strip(),
+            issued_before=now if target == UNTIL_NOW else None,
+            expires_at=_until(given.get("keep", ""), KEPT, now) if given.get("keep") else usual,
             reason=given.get("reason", "").strip(), revoked_by="console",
         )  # fmt: skip
         await visit.database.registry.revoke([row])
+        visit.session.message = f"{row.value} of {row.provider} is refused on every gateway from now on."
         return go_to(f"{PATH}#revocations")
 
     async def restore(self, visit: Visit) -> Response:
         """Takes a revocation back."""
-        text = visit.fields.get("id", "")
-        if not (text.isascii() and text.isdigit() and len(text) < 18):
+        number = _number(visit.fields.get("id", ""))
+        if number is None:
             raise RevocationUnknown("No revocation in force has this id.")
-        await visit.database.registry.remove_revocation(int(text))
+        await visit.database.registry.remove_revocation(number)
+        visit.session.message = "The revocation was taken back: what has not expired is accepted again."
         return go_to(f"{PATH}#revocations")
 
     async def add_token(self, visit: Visit) -> Response:
-        """A new token of the management API, good for 90 days."""
+        """A new token of the management API."""
         token = secrets.token_urlsafe(32)
         name = visit.fields.get("name", "").strip()
         digest = sha256(token.encode()).digest()
-        await visit.database.registry.add_admin_token(name, digest, time.time() + TOKEN_SECONDS)
+        until = _until(visit.fields.get("keep", ""), TOKENS_KEPT, time.time())
+        await visit.database.registry.add_admin_token(name, digest, until)
         return await self.show(visit, token)
 
     async def remove_token(self, visit: Visit) -> Response:
@@ -103,6 +128,7 @@ class SettingsPage:
         if not name:
             raise AdminTokenUnknown("No admin token has this name.")
         await visit.database.registry.remove_admin_token(name)
+        visit.session.message = f"The token {name} was removed. It opens nothing any more, and its sessions have ended."
         return go_to(f"{PATH}#tokens")
 
     def _shown(self) -> list[Shown]:
@@ -116,8 +142,29 @@ class SettingsPage:
                 else "command line or file"
             )  # fmt: skip
             text = ("set" if value else "not set") if one.secret else _text(value)
-            found.append(Shown(one.name, one.environment_variable, text, source, one.meaning))
+            found.append(Shown(one.name, one.environment_variable, text, source, one.meaning.replace("`", "")))
         return found
+
+
+def _until(keep: str, known: Mapping[str, str], now: float) -> float | None:
+    """The moment that a choice means; the first of ``known`` where nothing was chosen. Raises SettingInvalid."""
+    keep = keep or next(iter(known))
+    if keep not in known:
+        raise SettingInvalid("There is no such time.", detail=f"expected one of {', '.join(known.values())}")
+    return None if keep == "never" else now + float(keep)
+
+
+def _what(row: Revocation) -> str:
+    """What a revocation is about, in words."""
+    words = {"subject": "user", "sessionless": "user, without a session", "provider": "everybody"}
+    bound = row.issued_before
+    if bound is not None and bound >= FOR_EVER:
+        return "everybody: disabled"
+    return words.get(row.kind, row.kind) + ("" if bound is None else f", issued before {_date(bound)}")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
 
 
 def _text(value: Any) -> str:

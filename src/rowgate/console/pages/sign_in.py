@@ -25,16 +25,30 @@ KEPT_STATEMENTS: Final = 20
 class ConsoleSession:
     """One person in one browser.
 
-    ``endpoint`` is what they may open, ``holder`` whose admin token it was, None with a one-time link. ``form_secret``
-    is what their forms must carry; ``statements`` are the latest that they ran. ``expires_at`` is by the clock of
-    ``ConsoleSessions``.
+    ``endpoint`` is what they open, ``choices`` the endpoints that they may change to (none where there is only one);
+    ``holder`` is whose admin token it was, None with a one-time link. ``form_secret`` is what their forms must carry;
+    ``statements`` are the latest that they ran, ``message`` is what the next page says of what was just done.
+    ``expires_at`` is by the clock of ``ConsoleSessions``.
     """
 
     endpoint: str | None
     holder: str | None
     expires_at: float
     form_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    message: str = ""
+    choices: tuple[str, ...] = ()
     statements: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_STATEMENTS), repr=False)
+
+    def take_message(self) -> str:
+        """What the page is to say, this once."""
+        message, self.message = self.message, ""
+        return message
+
+    def change_endpoint(self, name: str) -> None:
+        """From now on pages show another endpoint. Forms of pages that show the one before are good no more."""
+        self.endpoint = name
+        self.form_secret = secrets.token_urlsafe(32)
+        self.statements.clear()
 
     def allows(self, given: str) -> bool:
         """Whether a form comes from a page of this session."""

@@ -45,10 +45,9 @@ class Tables:
             one for one in await read_tables(visit.database.registry, roles) if find.lower() in one.full_name.lower()
         ]
         tables, page, pages = paged(found, query.get("page", ""))
-        done = "The policy is in force." if query.get("done") == "applied" else ""
         return self._frame.page(
             visit.request, visit.session, "tables.html", tables=tables, roles=roles, verbs=VERBS, in_words=in_words,
-            templates=TEMPLATES, done=done, find=find, page=page, pages=pages, count=len(found),
+            templates=TEMPLATES, done=visit.session.take_message(), find=find, page=page, pages=pages, count=len(found),
         )  # fmt: skip
 
     async def preview(self, visit: Visit) -> Response:
@@ -68,7 +67,8 @@ class Tables:
     async def apply(self, visit: Visit) -> Response:
         """Runs the same SQL in one transaction."""
         await self._owner.run(await self._script(visit), keep=True)
-        return go_to(f"{PATH}?done=applied")
+        visit.session.message = "The policy is in force."
+        return go_to(PATH)
 
     async def _script(self, visit: Visit) -> str:
         """The SQL for what was chosen; only of tables and columns that are there."""

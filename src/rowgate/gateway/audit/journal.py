@@ -1,15 +1,18 @@
 """Where records go: the last ones stay in memory with a count of every outcome, all of them go to the audit file, and
 to OpenTelemetry where that is asked for.
 
-The memory is for whoever looks on; the file is what is kept. Use it from the event loop alone.
+The memory is for whoever looks on (the console, which also gets numbers by endpoint); the file is what is kept. Use it
+from the event loop alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rowgate.errors import SettingInvalid
+from rowgate.gateway.audit.activity import Activity
 from rowgate.gateway.audit.record import RequestRecord
 from rowgate.gateway.audit.writer import AuditWriter
 from rowgate.settings import Settings
@@ -27,15 +30,26 @@ class Journal:
         self._writer = AuditWriter(settings.audit_log, chained=settings.audit_chain) if settings.audit_log else None
         self._telemetry = _telemetry() if settings.opentelemetry else None
         self.with_sql = settings.audit_sql
+        self.activity: dict[str, Activity] | None = None if settings.admin_port is None else {}
+        """What the console shows, by endpoint; None where there is no console."""
+        self.taken = 0
+        """How many records there were since the start."""
 
     @classmethod
     def of(cls, settings: Settings) -> Journal | None:
         """The journal that settings ask for; None where nobody would read it."""
-        return cls(settings) if settings.audit_log or settings.opentelemetry else None
+        wanted = settings.audit_log or settings.opentelemetry or settings.admin_port is not None
+        return cls(settings) if wanted else None
 
-    def add(self, record: RequestRecord, traceparent: bytes | None = None) -> None:
-        """Takes one record; ``traceparent`` is the header of that name. Never waits."""
+    def add(self, record: RequestRecord, texts: Sequence[str] = (), traceparent: bytes | None = None) -> None:
+        """Takes one record, the texts of its statements, and the header ``traceparent``. Never waits."""
+        self.taken += 1
         self._recent.append(record)
+        if self.activity is not None:
+            activity = self.activity.get(record.endpoint)
+            if activity is None:
+                activity = self.activity[record.endpoint] = Activity()
+            activity.add(record, texts)
         self._counts[record.front, record.outcome] += 1
         if self._writer is not None:
             self._writer.put(record)

@@ -146,7 +146,7 @@ class StatementRecords:
         statement = execution.statement
         verdict = None if statement is None else statement.verdict
         refused = isinstance(problem, StatementRefused)
-        self._journal.add(RequestRecord(
+        record = RequestRecord(
             time=execution.started,
             front="session",
             endpoint=endpoint,
@@ -162,4 +162,5 @@ class StatementRecords:
             size=size,
             milliseconds=round((time.monotonic() - execution.began) * 1000, 3),
             sql=[shown_sql(statement.text)] if self._journal.with_sql and statement is not None else None,
-        ))  # fmt: skip
+        )
+        self._journal.add(record, () if statement is None else (statement.text,))

@@ -11,12 +11,12 @@
   };
 
   const copy = async (button) => {
-    const text = button.parentElement.querySelector('code').textContent;
+    const code = button.closest('.code, .snippet').querySelector('code');
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(code.textContent);
       say('Copied');
     } catch {
-      getSelection().selectAllChildren(button.parentElement.querySelector('code'));
+      getSelection().selectAllChildren(code);
       say('Selected: press Ctrl+C');
     }
   };
@@ -28,6 +28,14 @@
     opener.setAttribute('aria-expanded', String(!drawer.hidden));
     (drawer.hidden ? opener : drawer.querySelector('button')).focus();
   };
+
+  // On a telephone the menu is wider than the screen.
+  const showWhereWeAre = () => {
+    const here = document.querySelector('nav [aria-current]');
+    if (here) here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.clientWidth) / 2;
+  };
+  addEventListener('DOMContentLoaded', showWhereWeAre);
+  addEventListener('resize', showWhereWeAre);
 
   addEventListener('click', (event) => {
     const button = event.target.closest('button');
