@@ -34,7 +34,7 @@ def _setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one gateway process. Times are in the unit that the name ends with."""
+    """The settings of one gateway. Times are in the unit that the name ends with."""
 
     database_url: str = _setting(
         "",
@@ -54,6 +54,11 @@ class Settings:
         5433,
         "Port of the front for clients of the Postgres protocol; 0 takes any free one, off has none.",
         low=0,
+    )
+    workers: int = _setting(
+        1,
+        "Processes that `rowgate serve` spreads clients over, each with its part of the pool and of the limits.",
+        low=1,
     )
     admin_port: int | None = _setting(
         None,

@@ -25,7 +25,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── ProtocolViolation       bytes that are not the Postgres protocol                503
     ├── InternalFault           a defect of Rowgate itself                              500
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
-        ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
+        ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed, WorkersFailed
         ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused,
         │   RevocationUnknown 404, WebhookUnknown 404, WebhookConflict 409,
         │   AdminTokenUnknown 404, AdminTokenConflict 409, GateObjectUnknown 404
@@ -64,6 +64,7 @@ from rowgate.errors.operator import (
     UserUnknown,
     WebhookConflict,
     WebhookUnknown,
+    WorkersFailed,
 )
 from rowgate.errors.request import (
     AddressRefused,
@@ -196,6 +197,7 @@ __all__ = [
     "UserUnknown",
     "WebhookConflict",
     "WebhookUnknown",
+    "WorkersFailed",
     "catalogue",
 ]
 

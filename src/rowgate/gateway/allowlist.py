@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from rowgate.errors import SettingInvalid, StatementNotListed
-from rowgate.gateway.allowlist_file import ListedStatement, Lists, digest, plain, read_lists, recorded_path, write_lists
+from rowgate.gateway.allowlist_file import (
+    ListedStatement,
+    Lists,
+    add_to_lists,
+    digest,
+    plain,
+    read_lists,
+    recorded_path,
+)
 from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.guard.verdict import Verdict
 from rowgate.settings import Settings
@@ -136,7 +144,10 @@ class AllowList:
         self._changed = False
         lists = {role: dict(statements) for role, statements in self._recorded.items()}
         try:
-            await asyncio.to_thread(write_lists, self._recorded_path, lists)
-        except OSError as problem:
+            known = await asyncio.to_thread(add_to_lists, self._recorded_path, lists)
+        except (OSError, SettingInvalid) as problem:
             self._changed = True
-            log.error("recorded statements cannot be written: %s", problem.strerror)
+            log.error("recorded statements cannot be written: %s", problem)
+            return
+        for role, statements in known.items():  # those of other processes too
+            self._recorded[role] = {**statements, **self._recorded.get(role, {})}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from enum import Enum
 from typing import Final
@@ -52,6 +53,10 @@ class TcpServer:
         self._server = await loop.create_server(lambda: TcpStream(self), sock=listener, backlog=BACKLOG)
         port: int = listener.getsockname()[1]
         return port
+
+    async def take(self, client: socket.socket) -> None:
+        """A client that somebody else has accepted."""
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: TcpStream(self), client)
 
     def stop(self) -> None:
         """Takes no new client. The sessions end what they have."""

@@ -149,3 +149,16 @@ def test_settings_that_make_no_sense(tmp_path: Path) -> None:
         AllowList(settings(tmp_path / "list.json", "lock"))
     assert AllowList.of(settings(tmp_path / "list.json", "off")) is None
     assert read_lists(tmp_path / "missing") == {}
+
+
+async def test_several_processes_record_into_one_file(tmp_path: Path, guard: Guard) -> None:
+    path = tmp_path / "list.json"
+    first, second = AllowList(settings(path, "record")), AllowList(settings(path, "record"))
+    for recording, text in ((first, "select 1 from todos"), (second, "select id from todos"), (first, LISTED)):
+        recording.start()
+        recording.check(ROLE, [text], [guard.check(text)])
+    await first.stop()
+    await second.stop()
+    assert {one.text for one in read_lists(recorded_path(path))[ROLE].values()} == {
+        plain(text) for text in ("select 1 from todos", "select id from todos", LISTED)
+    }

@@ -71,14 +71,24 @@ class HttpServer:
         self.now = self.loop.time()
         self.answer: Answer = self._log if settings.log_requests else self._route
 
+    def begin(self) -> None:
+        """Ready for clients that somebody else accepts."""
+        self.writer.tick(time.time())
+        self._sweeper = self.loop.create_task(self._sweep())
+
     async def start(self) -> int:
         """Listens; gives the port. Raises PortTaken."""
         listener = listen(self._settings.host, self._settings.port)
-        self.writer.tick(time.time())
+        self.begin()
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=listener, backlog=BACKLOG)
-        self._sweeper = self.loop.create_task(self._sweep())
         port: int = listener.getsockname()[1]
         return port
+
+    async def take(self, client: socket.socket) -> None:
+        """A client that somebody else has accepted."""
+        transport, _ = await self.loop.connect_accepted_socket(lambda: HttpConnection(self), client)
+        if self.stopping:
+            transport.close()
 
     async def stop(self) -> None:
         """Takes no new connection, lets requests under way end within ``shutdown_seconds``, then closes."""
