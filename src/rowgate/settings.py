@@ -8,7 +8,6 @@ default. This module reads files and the environment when asked to, and never co
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -260,6 +259,8 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, object
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:

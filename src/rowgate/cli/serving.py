@@ -70,6 +70,7 @@ def serve_by_workers(settings: Settings, say: Say) -> None:
             shutdown_seconds=settings.shutdown_seconds,
             reopens=bool(settings.audit_log),
         )
+        memory.import_rest()
         gc.freeze()  # so that no collection in a worker touches the pages that all of them share
         supervisor.run()
     finally:
@@ -105,16 +106,18 @@ async def _serve(
     if gateway.journal is not None:
         loop.add_signal_handler(signal.SIGHUP, gateway.journal.reopen)
     await gateway.start()
-    memory.settle()
-    console = None
+    console = settling = None
     try:
         urls = {}
         if settings.admin_port is not None:
             console = _console(gateway, settings, admin)
             urls = {"admin_url": await console.start(), "console_url": console.sign_in_url()}
         ready(urls, gateway)
+        settling = loop.create_task(memory.settle_soon())
         await stop.wait()
     finally:
+        if settling is not None:
+            settling.cancel()
         if console is not None:
             await console.stop()
         await gateway.stop()

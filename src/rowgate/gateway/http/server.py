@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateError
 from rowgate.gateway.http.connection import HttpConnection
@@ -23,8 +23,10 @@ from rowgate.gateway.notices import Notices
 from rowgate.gateway.response import Response, error_response
 from rowgate.gateway.session_host import READ_BYTES, SessionHost
 from rowgate.gateway.tls import TlsCertificates
-from rowgate.gateway.websocket import Handshake
 from rowgate.settings import Settings
+
+if TYPE_CHECKING:
+    from rowgate.gateway.websocket import Handshake
 
 BACKLOG: Final = 2048
 LONGEST_LOGGED_PATH: Final = 200
@@ -64,12 +66,21 @@ class HttpServer:
         self.writer = AnswerWriter(settings.cors_origins)
         self.sessions = sessions
         self.certificates = certificates
-        self.handshake = Handshake(settings.cors_origins)
+        self._handshake: Handshake | None = None
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.stopping = False
         self._quiet = asyncio.Event()
         self.now = self.loop.time()
         self.answer: Answer = self._log if settings.log_requests else self._route
+
+    @property
+    def handshake(self) -> Handshake:
+        """What answers those who ask for a WebSocket; imported with the first of them."""
+        if self._handshake is None:
+            from rowgate.gateway.websocket import Handshake
+
+            self._handshake = Handshake(self._settings.cors_origins)
+        return self._handshake
 
     def begin(self) -> None:
         """Ready for clients that somebody else accepts."""
