@@ -19,7 +19,7 @@ import uvloop
 from rowgate.cli import memory
 from rowgate.errors import RowgateError, SettingInvalid
 from rowgate.gateway.gateway import Gateway
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.gateway.workers.budget import settings_of
 from rowgate.gateway.workers.channel import Front, Seat
 from rowgate.gateway.workers.distribution import close_listeners

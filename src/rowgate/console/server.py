@@ -15,7 +15,7 @@ from rowgate.console.pages.development import Development
 from rowgate.console.pages.sign_in import ConsoleSessions
 from rowgate.errors import PortTaken
 from rowgate.gateway.gateway import Gateway
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.identity.fetcher import HttpFetcher
 from rowgate.settings import Settings
 

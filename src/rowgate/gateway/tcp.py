@@ -15,7 +15,7 @@ from typing import Final
 
 from rowgate.errors import ProtocolViolation, RowgateError
 from rowgate.gateway.byte_stream import ByteStream
-from rowgate.gateway.http.server import BACKLOG, listen
+from rowgate.gateway.listener import BACKLOG, listen
 from rowgate.gateway.session_host import SessionHost
 from rowgate.gateway.tls import Application, TlsCertificates
 from rowgate.gateway.tls_transport import HANDSHAKE_FAILURE, HANDSHAKE_RECORD, OnHandshake, TlsTransport

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import SettingInvalid
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.gateway.sessions.cancel import CancelKeys
 from rowgate.gateway.workers.budget import DIVIDED, audit_file_of, part, settings_of
 from rowgate.gateway.workers.channel import (
@@ -199,7 +199,7 @@ SCRIPT = """
 import os, sys
 from rowgate.cli.main import show_error
 from rowgate.errors import RowgateError
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.gateway.workers import supervisor
 from rowgate.gateway.workers.channel import Front
 supervisor.FIRST_PAUSE_SECONDS = 0.001

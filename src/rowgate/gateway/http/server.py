@@ -6,7 +6,6 @@ WebSockets leave it for the sessions as soon as they are open.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import socket
@@ -16,9 +15,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateError
+from rowgate.errors import InternalFault, MalformedHeader, RowgateError
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.message import AnswerWriter, HttpRequest
+from rowgate.gateway.listener import BACKLOG, listen
 from rowgate.gateway.notices import Notices
 from rowgate.gateway.response import Response, error_response
 from rowgate.gateway.session_host import READ_BYTES, SessionHost
@@ -28,7 +28,6 @@ from rowgate.settings import Settings
 if TYPE_CHECKING:
     from rowgate.gateway.websocket import Handshake
 
-BACKLOG: Final = 2048
 LONGEST_LOGGED_PATH: Final = 200
 NOT_SUPPORTED: Final = Response(400, b'"query is not supported"')
 
@@ -186,24 +185,3 @@ class HttpServer:
                     connection.abort()
                 elif not unwritten and not connection.is_busy and not connection.receiving and age > idle:
                     connection.close()
-
-
-def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
-    """A listening socket. Raises PortTaken when the port is in use or the address is not of this machine.
-
-    ``option`` is the one that sets the port, for the hint.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as problem:
-        listener.close()
-        if problem.errno == errno.EADDRINUSE:
-            hint = f"Stop the other program, or choose a port with {option} (0 takes any free one)."
-            raise PortTaken(f"port {port} on {host} is taken by another program", hint=hint) from problem
-        raise PortTaken(f"cannot listen on {host}:{port}", detail=problem.strerror) from problem
-    listener.setblocking(False)
-    return listener
