@@ -84,9 +84,10 @@ class HttpFetcher:
                 detail=f"{url[:200]!a} was not asked, because {reason}",
                 hint="Give an https URL.",
             )
+        self._client = client = self._client or _client(self._transport)
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT):
-                return await self._read_first(url, await self._addresses(url))
+                return await _read_first(client, url, await self._addresses(url))
         except TimeoutError as error:
             raise _failed(url, f"no answer within {TOTAL_TIMEOUT:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -116,33 +117,6 @@ class HttpFetcher:
             )
         return open_ones
 
-    async def _read_first(self, url: str, addresses: list[str]) -> FetchedDocument:
-        """The document from the first of the addresses that can be connected to."""
-        import httpx
-
-        for address in addresses[:-1]:
-            try:
-                return await self._ask(url, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue
-        return await self._ask(url, addresses[-1])
-
-    async def _ask(self, url: str, address: str) -> FetchedDocument:
-        """Ask the server at ``address`` for ``url``; its certificate must still be that of the URL's host."""
-        import httpx
-
-        self._client = client = self._client or _client(self._transport)
-        asked = httpx.URL(url)
-        request = client.build_request("GET", asked, headers={"Host": asked.netloc.decode("ascii")})
-        if address != asked.host:
-            request.url = asked.copy_with(host=address)
-            request.extensions = {**request.extensions, "sni_hostname": asked.host}
-        response = await client.send(request, stream=True)
-        try:
-            return await _read(url, response)
-        finally:
-            await response.aclose()
-
     async def close(self) -> None:
         """Close the connections. Fetching afterwards is an error of the caller."""
         if self._client is not None:
@@ -164,6 +138,34 @@ def _network(text: str) -> Network:
             "An issuer network cannot be used.", detail=f"expected a network such as 10.0.0.0/8, got {text[:100]!a}"
         )
     return network
+
+
+async def _read_first(client: httpx.AsyncClient, url: str, addresses: list[str]) -> FetchedDocument:
+    """The document from the first of the addresses that can be connected to."""
+    import httpx
+
+    for address in addresses[:-1]:
+        try:
+            return await _ask(client, url, address)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            continue
+    return await _ask(client, url, addresses[-1])
+
+
+async def _ask(client: httpx.AsyncClient, url: str, address: str) -> FetchedDocument:
+    """Ask the server at ``address`` for ``url``; its certificate must still be that of the URL's host."""
+    import httpx
+
+    asked = httpx.URL(url)
+    request = client.build_request("GET", asked, headers={"Host": asked.netloc.decode("ascii")})
+    if address != asked.host:
+        request.url = asked.copy_with(host=address)
+        request.extensions = {**request.extensions, "sni_hostname": asked.host}
+    response = await client.send(request, stream=True)
+    try:
+        return await _read(url, response)
+    finally:
+        await response.aclose()
 
 
 def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
