@@ -22,8 +22,6 @@ from rowgate.gateway.gateway import Gateway
 from rowgate.gateway.listener import listen
 from rowgate.gateway.workers.budget import settings_of
 from rowgate.gateway.workers.channel import Front, Seat
-from rowgate.gateway.workers.distribution import close_listeners
-from rowgate.gateway.workers.supervisor import Supervisor
 from rowgate.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +40,9 @@ def serve_by_workers(settings: Settings, say: Say) -> None:
 
     Raises PortTaken, SettingInvalid, what the workers' start fails with, or WorkersFailed.
     """
+    from rowgate.gateway.workers.distribution import close_listeners
+    from rowgate.gateway.workers.supervisor import Supervisor
+
     settings_of(settings, 1)  # what cannot be divided is told before anything starts
     listeners = {Front.HTTP: listen(settings.host, settings.port)}
     admin = None
