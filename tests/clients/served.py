@@ -11,9 +11,9 @@ import httpx
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.clients.commands import run_command
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.issuer import RunningIssuer
-from tests.clients.stack import ROWGATE
 from tests.servers import TestServer
 
 TABLES = """
@@ -51,11 +51,9 @@ def set_up(server: TestServer, database: str = "app", *, owner: str = "postgres"
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         connection.execute(f"create database {database} owner {owner}".encode())
     admin_url = as_url(server.conninfo(database))
-    environment = {**os.environ, "ROWGATE_CONTROL_PASSWORD": "control secret"}
-    done = subprocess.run(
-        [*ROWGATE, "setup", "--database-url", admin_url], capture_output=True, text=True, timeout=60, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    variables = {**os.environ, "ROWGATE_CONTROL_PASSWORD": "control secret"}
+    done = run_command("setup", "--database-url", admin_url, variables=variables)
+    assert done.status == 0, done.stdout + done.stderr
     assert "control secret" not in done.stdout + done.stderr
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute(f"set role {owner}; {tables}".encode())
@@ -88,8 +86,8 @@ class Served:
         return httpx.post(self.sql_url, json={"query": query}, headers=headers, timeout=60)
 
     def cli(self, *arguments: str) -> str:
-        done = subprocess.run([*ROWGATE, *arguments], capture_output=True, text=True, timeout=60, env=self.environment)
-        assert done.returncode == 0, done.stderr
+        done = run_command(*arguments, variables=self.environment)
+        assert done.status == 0, done.stderr
         return done.stdout
 
     def busy(self) -> int:

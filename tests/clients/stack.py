@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.clients.commands import run_command
+
 HERE = Path(__file__).parent
 READY_SECONDS = 60
 ROWGATE = [sys.executable, "-m", "rowgate"]
@@ -31,12 +33,11 @@ class Stack:
     def __getattr__(self, name: str) -> Any:
         return self.ready[name]
 
-    def cli(self, *arguments: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-        """Runs another ``rowgate`` command against this stack."""
-        environment = {**os.environ, "ROWGATE_DATA_DIR": str(self.data_dir)}
-        return subprocess.run(
-            [*ROWGATE, *arguments], capture_output=True, text=True, env=environment, timeout=60, check=check, **more
-        )
+    def cli(self, *arguments: str, check: bool = True, input: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs another ``rowgate`` command against this stack, in this process."""
+        done = run_command(*arguments, variables={**os.environ, "ROWGATE_DATA_DIR": str(self.data_dir)}, stdin=input)
+        assert not check or done.status == 0, done.stdout + done.stderr
+        return subprocess.CompletedProcess(arguments, done.status, done.stdout, done.stderr)
 
     def sql(self, query: str, params: list[Any] | None = None, *, url: str | None = None, token: str | None = None,
             headers: dict[str, str] | None = None) -> httpx.Response:  # fmt: skip

@@ -20,6 +20,7 @@ from rowgate.cli.local import (
     read_state,
     resolve_database_url,
 )
+from rowgate.cli.provider import app
 from rowgate.console.hosted_form import HostedKeySet, HostedList, given_of, is_same
 from rowgate.errors import RowgateError, SettingInvalid
 from rowgate.identity.fetcher import Fetcher, HttpFetcher
@@ -30,6 +31,7 @@ from rowgate.rls.plan import EXIT_NOT_PERMITTED
 LARGEST_LIST = 4 * 1024 * 1024
 
 
+@app.command("import")
 def import_list(
     file: Annotated[Path, typer.Argument(help="JSON that GET /projects/{id}/jwks returned, or the list in it.")],
     allow_http_loopback: Annotated[

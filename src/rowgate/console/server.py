@@ -15,7 +15,7 @@ from rowgate.console.pages.development import Development
 from rowgate.console.pages.sign_in import ConsoleSessions
 from rowgate.errors import PortTaken
 from rowgate.gateway.gateway import Gateway
-from rowgate.gateway.http.server import listen
+from rowgate.gateway.listener import listen
 from rowgate.identity.fetcher import HttpFetcher
 from rowgate.settings import Settings
 
@@ -28,7 +28,14 @@ log = logging.getLogger("rowgate.console")
 class ConsoleServer:
     """Serves the management API and the console of a gateway that was started."""
 
-    def __init__(self, gateway: Gateway, settings: Settings, development: Development | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: Settings,
+        development: Development | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """``listener`` is one that is bound already."""
         self._settings = settings
         self._fetcher = HttpFetcher(
             allow_insecure_loopback=settings.insecure_issuers, networks=settings.issuer_networks
@@ -37,13 +44,14 @@ class ConsoleServer:
         self._app = create_app(gateway, settings, self._fetcher, self._sessions, development)
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._listener: socket.socket | None = None
+        self._listener = listener
         self.url = ""
 
     async def start(self) -> str:
         """Listens; gives the URL. Raises PortTaken."""
         settings = self._settings
-        self._listener = listener = listen(settings.admin_host, settings.admin_port or 0, option="--admin-port")
+        listener = self._listener or listen(settings.admin_host, settings.admin_port or 0, option="--admin-port")
+        self._listener = listener
         is_local = _is_loopback(settings.admin_host)
         has_tls = bool(settings.tls_cert) and not is_local
         if not is_local and not has_tls:

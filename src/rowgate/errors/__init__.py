@@ -28,7 +28,7 @@ error never holds a token, a password, a parameter value or the name of another 
     ├── GatewayError            what a client meets on its way to the gateway           -
     │   └── GatewayUnreachable, AnswerMissing, AnswerUnreadable, RefusalUnknown
     └── ConfigurationError      settings, folders, ports, set-up: for the operator
-        ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed
+        ├── SettingInvalid, PortTaken, DataFolderInUse, DataFolderUnusable, ServerStartFailed, WorkersFailed
         ├── SetupIncomplete, ProviderUnrecognised, ProviderConflict, ProviderUnknown, LocalIssuerRefused,
         │   RevocationUnknown 404, WebhookUnknown 404, WebhookConflict 409,
         │   AdminTokenUnknown 404, AdminTokenConflict 409, GateObjectUnknown 404
@@ -74,6 +74,7 @@ from rowgate.errors.operator import (
     UserUnknown,
     WebhookConflict,
     WebhookUnknown,
+    WorkersFailed,
 )
 from rowgate.errors.request import (
     AddressRefused,
@@ -213,6 +214,7 @@ __all__ = [
     "UserUnknown",
     "WebhookConflict",
     "WebhookUnknown",
+    "WorkersFailed",
     "catalogue",
 ]
 

@@ -47,6 +47,13 @@ class ServerStartFailed(ConfigurationError):
     default_hint = "Read the server's log in the data folder."
 
 
+class WorkersFailed(ConfigurationError):
+    """The processes of `rowgate serve` end as soon as they start."""
+
+    code = "workers_failed"
+    default_hint = "Start with workers = 1 to see why: the log above tells how they ended."
+
+
 class SetupIncomplete(ConfigurationError):
     """The database lacks what `rowgate setup` creates."""
 

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from rowgate.errors import SettingInvalid, StatementNotListed
-from rowgate.gateway.allowlist_file import ListedStatement, Lists, digest, plain, read_lists, recorded_path, write_lists
+from rowgate.gateway.allowlist_file import (
+    ListedStatement,
+    Lists,
+    add_to_lists,
+    digest,
+    keys_of,
+    plain,
+    read_lists,
+    recorded_path,
+)
 from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.guard.verdict import Verdict
 from rowgate.settings import Settings
@@ -45,7 +54,7 @@ class AllowList:
         self._fingerprints: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
         self._recorded: Lists = read_lists(self._recorded_path) if "record" in self._modes.values() else {}
-        self._in_file = _keys(self._recorded)
+        self._in_file = keys_of(self._recorded)
         self._changed = False
         self.read_again()
         self._task: asyncio.Task[None] | None = None
@@ -101,22 +110,27 @@ class AllowList:
             await self.write()
 
     async def write(self) -> None:
-        """Writes what was recorded since the last time. What somebody took out of the file meanwhile stays out."""
+        """Writes what was recorded since the last time. What somebody took out of the file meanwhile stays out, what
+        another process put in is kept."""
         if not self._changed:
             return
         self._changed = False
+        recorded = {role: dict(statements) for role, statements in self._recorded.items()}
         try:
-            still_there = _keys(await asyncio.to_thread(read_lists, self._recorded_path))
-            for role, key in self._in_file - still_there:
-                self._recorded.get(role, {}).pop(key, None)
-                self._known.clear()
-            lists = {role: dict(statements) for role, statements in self._recorded.items()}
-            await asyncio.to_thread(write_lists, self._recorded_path, lists)
-            self._in_file = _keys(lists)
+            together = await asyncio.to_thread(add_to_lists, self._recorded_path, recorded, self._in_file)
         except (OSError, SettingInvalid) as problem:
             self._changed = True
             reason = problem.message if isinstance(problem, SettingInvalid) else problem.strerror
             log.error("recorded statements cannot be written: %s", reason)
+            return
+        if self._in_file - keys_of(together):
+            self._known.clear()
+        self._in_file = keys_of(together)
+        before = keys_of(recorded)
+        for role, statements in self._recorded.items():  # what has come while it was written
+            since = {key: one for key, one in statements.items() if (role, key) not in before}
+            together[role] = {**together.get(role, {}), **since}
+        self._recorded = together
 
     # --- inside -----------------------------------------------------------------------------------------------
 
@@ -161,7 +175,3 @@ class AllowList:
         while True:
             await asyncio.sleep(WRITE_SECONDS)
             await self.write()
-
-
-def _keys(lists: Lists) -> set[tuple[str, str]]:
-    return {(role, key) for role, statements in lists.items() for key in statements}

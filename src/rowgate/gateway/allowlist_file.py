@@ -6,6 +6,7 @@ it to be recognised in logs; it is too short to keep anybody out. Never decides 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from hashlib import sha256
@@ -75,6 +76,35 @@ def write_lists(path: Path, lists: Mapping[str, Mapping[str, ListedStatement]]) 
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(_File(1, roles)), indent=2) + b"\n")
     fresh.replace(path)
+
+
+def keys_of(lists: Mapping[str, Mapping[str, ListedStatement]]) -> frozenset[tuple[str, str]]:
+    """Which statements there are: role and SHA-256 of each."""
+    return frozenset((role, key) for role, statements in lists.items() for key in statements)
+
+
+def add_to_lists(
+    path: Path, lists: Mapping[str, Mapping[str, ListedStatement]], seen: frozenset[tuple[str, str]]
+) -> Lists:
+    """Adds to the file what it has not got, and gives all that is in it then. Several processes may do so at once.
+
+    ``seen`` is what the caller found in it the last time: what is not there any more was taken out, and stays out.
+    Raises OSError, and SettingInvalid where the file is none.
+    """
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = read_lists(path)
+        gone = seen - keys_of(known)
+        together = {
+            role: {
+                **{key: one for key, one in lists.get(role, {}).items() if (role, key) not in gone},
+                **known.get(role, {}),
+            }
+            for role in {*lists, *known}
+        }
+        if together != known:
+            write_lists(path, together)
+        return together
 
 
 def recorded_path(path: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from collections.abc import Iterator
 
 from rowgate.errors import AuthenticationFailed, SettingInvalid
@@ -21,17 +23,23 @@ from rowgate.gateway.session_host import SessionHost
 from rowgate.gateway.sessions.entrance import Entrance
 from rowgate.gateway.tcp import TcpServer
 from rowgate.gateway.tls import TlsCertificates
+from rowgate.gateway.workers.channel import Front, Seat
 from rowgate.postgres.target import Target
 from rowgate.settings import Settings
 
 ANY_HOST = ""
 
+log = logging.getLogger("rowgate.gateway")
+
 
 class Gateway:
-    """One gateway process. Make it inside a running event loop."""
+    """One gateway process. Make it inside a running event loop. With a ``seat`` it is one of several workers: clients
+    come to it over the seat, and it listens nowhere."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, seat: Seat | None = None) -> None:
         """Raises SettingInvalid."""
+        self._seat = seat
+        self._taking: set[asyncio.Task[None]] = set()
         certificates = TlsCertificates.of(settings)
         self._endpoints = _endpoints(settings)
         self._limits = Limits(settings)
@@ -39,7 +47,7 @@ class Gateway:
         self.allowlist = AllowList.of(settings)
         pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self.allowlist)
         self.answer_sql = pipeline.answer
-        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self.allowlist)
+        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self.allowlist, seat)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
         self._http = HttpServer(
@@ -55,12 +63,19 @@ class Gateway:
         self.tcp_port = settings.tcp_port
 
     async def start(self) -> None:
-        """Connects to every endpoint and listens. Raises PortTaken, SetupIncomplete or ConnectFailed."""
+        """Connects to every endpoint and listens, or takes its seat.
+
+        Raises PortTaken, SetupIncomplete or ConnectFailed.
+        """
         try:
             for endpoint in self._endpoints.values():
                 await endpoint.start()
             if self.allowlist is not None:
                 self.allowlist.start()
+            if self._seat is not None:
+                self._http.begin()
+                self._seat.open(self._take, self._entrance.cancels.cancel_here)
+                return
             self.port = await self._http.start()
             if self._tcp is not None:
                 self.tcp_port = await self._tcp.start()
@@ -70,8 +85,11 @@ class Gateway:
 
     async def stop(self) -> None:
         """Lets requests and sessions under way end, then closes everything."""
+        if self._seat is not None:
+            self._seat.leave()
         if self._tcp is not None:
             self._tcp.stop()
+        await asyncio.gather(*self._taking, return_exceptions=True)
         self._entrance.stop()
         await asyncio.gather(self._http.stop(), self._sessions.stop())
         for endpoint in self._endpoints.values():
@@ -103,6 +121,22 @@ class Gateway:
         """Every database that is open, those of all endpoints."""
         for endpoint in self._endpoints.values():
             yield from endpoint.open_databases
+
+    def _take(self, front: Front, client: socket.socket) -> None:
+        """A client that the supervisor has accepted."""
+        server = self._http if front is Front.HTTP else self._tcp
+        if server is None:
+            client.close()
+            return
+        client.setblocking(False)
+        task = asyncio.get_running_loop().create_task(server.take(client))
+        self._taking.add(task)
+        task.add_done_callback(self._taken)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._taking.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.info("a client was gone before it was served: %s", task.exception())
 
     def _locate(self, connection: ConnectionString) -> Endpoint:
         """The endpoint that the host names. An unknown one looks like a wrong password: nobody can list them."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from enum import Enum
 from typing import Final
 
 from rowgate.errors import ProtocolViolation, RowgateError
 from rowgate.gateway.byte_stream import ByteStream
-from rowgate.gateway.http.server import BACKLOG, listen
+from rowgate.gateway.listener import BACKLOG, listen
 from rowgate.gateway.session_host import SessionHost
 from rowgate.gateway.tls import Application, TlsCertificates
 from rowgate.gateway.tls_transport import HANDSHAKE_FAILURE, HANDSHAKE_RECORD, OnHandshake, TlsTransport
@@ -52,6 +53,10 @@ class TcpServer:
         self._server = await loop.create_server(lambda: TcpStream(self), sock=listener, backlog=BACKLOG)
         port: int = listener.getsockname()[1]
         return port
+
+    async def take(self, client: socket.socket) -> None:
+        """A client that somebody else has accepted."""
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: TcpStream(self), client)
 
     def stop(self) -> None:
         """Takes no new client. The sessions end what they have."""

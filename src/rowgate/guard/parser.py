@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +19,22 @@ from rowgate.errors import SettingInvalid, StatementRefused
 from rowgate.guard.stack import BIG_STACK, INLINE_BYTES, LARGEST_STATEMENT_BYTES
 from rowgate.guard.verdict import BAD_CHARACTER, SYNTAX_ERROR, TOO_COMPLEX, Refusal, shown
 
-# By name, because postgast's type stubs do not parse and would stop the type check of whoever imports them.
-_LIBRARY: Final[Any] = import_module("postgast.native").lib
+
+def _library() -> Any:
+    """libpg_query, as postgast's own loader finds it. The package around it would load a tree of classes for protobuf
+    (a tenth of a second and 10 MB), which nothing here uses; so its one module is loaded without it."""
+    found = find_spec("postgast")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'postgast'", name="postgast")
+    spec = spec_from_file_location("rowgate_postgast_native", Path(found.origin).with_name("native.py"))
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError("postgast has no module native", name="postgast.native")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.lib
+
+
+_LIBRARY: Final[Any] = _library()
 
 DEFAULT_STATEMENT_BYTES: Final = 64 << 10
 GRAMMAR_VERSION: Final = 18

@@ -14,9 +14,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Protocol, Self
-
-import httpx
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from rowgate.errors import KeySetUnavailable, SettingInvalid
 from rowgate.identity.addresses import (
@@ -27,6 +25,9 @@ from rowgate.identity.addresses import (
     why_unfetchable,
     why_unreachable,
 )
+
+if TYPE_CHECKING:
+    import httpx
 
 CONNECT_TIMEOUT: Final = 2.0
 TOTAL_TIMEOUT: Final = 5.0
@@ -69,21 +70,13 @@ class HttpFetcher:
         self._networks = tuple(map(_network, networks))
         self._resolves = transport is None
         self._allow_insecure_loopback = allow_insecure_loopback
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            verify=_certificate_roots() if transport is None else False,
-            follow_redirects=False,
-            trust_env=False,
-            timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
-            # A connection is to an address. Kept alive, it could serve another host of that address, whose certificate
-            # nobody has looked at.
-            limits=httpx.Limits(max_keepalive_connections=0),
-            # Asked for unpacked: a small packed answer can unpack to gigabytes.
-            headers={"Accept": "application/json, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "rowgate"},
-        )
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
 
     async def fetch(self, url: str) -> FetchedDocument:
         """The document at ``url``. Raises KeySetUnavailable."""
+        import httpx
+
         reason = why_unfetchable(url, allow_insecure_loopback=self._allow_insecure_loopback)
         if reason:
             raise KeySetUnavailable(
@@ -91,9 +84,10 @@ class HttpFetcher:
                 detail=f"{url[:200]!a} was not asked, because {reason}",
                 hint="Give an https URL.",
             )
+        self._client = client = self._client or _client(self._transport)
         try:
             async with asyncio.timeout(TOTAL_TIMEOUT):
-                return await self._read_first(url, await self._addresses(url))
+                return await _read_first(client, url, await self._addresses(url))
         except TimeoutError as error:
             raise _failed(url, f"no answer within {TOTAL_TIMEOUT:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -123,31 +117,10 @@ class HttpFetcher:
             )
         return open_ones
 
-    async def _read_first(self, url: str, addresses: list[str]) -> FetchedDocument:
-        """The document from the first of the addresses that can be connected to."""
-        for address in addresses[:-1]:
-            try:
-                return await self._ask(url, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue
-        return await self._ask(url, addresses[-1])
-
-    async def _ask(self, url: str, address: str) -> FetchedDocument:
-        """Ask the server at ``address`` for ``url``; its certificate must still be that of the URL's host."""
-        asked = httpx.URL(url)
-        request = self._client.build_request("GET", asked, headers={"Host": asked.netloc.decode("ascii")})
-        if address != asked.host:
-            request.url = asked.copy_with(host=address)
-            request.extensions = {**request.extensions, "sni_hostname": asked.host}
-        response = await self._client.send(request, stream=True)
-        try:
-            return await _read(url, response)
-        finally:
-            await response.aclose()
-
     async def close(self) -> None:
         """Close the connections. Fetching afterwards is an error of the caller."""
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,8 +140,56 @@ def _network(text: str) -> Network:
     return network
 
 
+async def _read_first(client: httpx.AsyncClient, url: str, addresses: list[str]) -> FetchedDocument:
+    """The document from the first of the addresses that can be connected to."""
+    import httpx
+
+    for address in addresses[:-1]:
+        try:
+            return await _ask(client, url, address)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            continue
+    return await _ask(client, url, addresses[-1])
+
+
+async def _ask(client: httpx.AsyncClient, url: str, address: str) -> FetchedDocument:
+    """Ask the server at ``address`` for ``url``; its certificate must still be that of the URL's host."""
+    import httpx
+
+    asked = httpx.URL(url)
+    request = client.build_request("GET", asked, headers={"Host": asked.netloc.decode("ascii")})
+    if address != asked.host:
+        request.url = asked.copy_with(host=address)
+        request.extensions = {**request.extensions, "sni_hostname": asked.host}
+    response = await client.send(request, stream=True)
+    try:
+        return await _read(url, response)
+    finally:
+        await response.aclose()
+
+
+def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Made for the first document, as the import of httpx is: a gateway serves before it needs either."""
+    import httpx
+
+    return httpx.AsyncClient(
+        transport=transport,
+        verify=_certificate_roots() if transport is None else False,
+        follow_redirects=False,
+        trust_env=False,
+        timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT),
+        # A connection is to an address. Kept alive, it could serve another host of that address, whose certificate
+        # nobody has looked at.
+        limits=httpx.Limits(max_keepalive_connections=0),
+        # Asked for unpacked: a small packed answer can unpack to gigabytes.
+        headers={"Accept": "application/json, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "rowgate"},
+    )
+
+
 def _certificate_roots() -> ssl.SSLContext:
     """certifi's roots for machines without any, and the system's for companies with an authority of their own."""
+    import httpx
+
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context
@@ -209,6 +230,8 @@ def _freshness(headers: Mapping[str, str]) -> int | None:
 
 def _cause(error: Exception) -> str:
     """What a person would want to know, found in the chain of causes, because httpx says it in many ways."""
+    import httpx
+
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT:g} s"
     if isinstance(error, httpx.TimeoutException):

@@ -1,7 +1,8 @@
 """A provider's key set (RFC 7517 section 5): which of its keys may verify signatures, and which may not, and why.
 
 One bad key never spoils the others. This module never fetches a key set, never keeps the private half of a key that a
-provider published by mistake, and never takes an HMAC key: what is published is no secret.
+provider published by mistake, and never takes an HMAC key: what is published is no secret. The libraries for keys are
+imported with the first one: a gateway serves before it needs them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, cast
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
-from joserfc.jws import JWSRegistry
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rowgate.errors import KeySetUnavailable
 from rowgate.identity.provider import ALGORITHMS
 from rowgate.identity.strict_json import UnsoundJson, parse_document
 from rowgate.identity.weak_keys import is_roca
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 SMALLEST_RSA_BITS: Final = 2048
 LARGEST_RSA_BITS: Final = 8192
@@ -31,7 +30,6 @@ MOST_KEYS: Final = 256
 _CURVE_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _RSA_ALGORITHMS: Final = tuple(name for name in ALGORITHMS if name[:2] in {"RS", "PS"})
 _PUBLIC_MEMBERS: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
-_KEY_CLASSES: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,9 @@ class VerificationKey:
         """
         if algorithm not in self.algorithms:
             return False
+        from joserfc.errors import JoseError
+        from joserfc.jws import JWSRegistry
+
         model = JWSRegistry.algorithms[algorithm]
         try:
             model.check_key(self.public)
@@ -167,6 +168,11 @@ def _unfit(entry: dict[str, Any]) -> str | None:
 
 def _public_key(key_type: str, entry: dict[str, Any]) -> RSAKey | ECKey | OKPKey | None:
     """The public half alone, built from nothing but the members that RFC 7518 section 6 requires for it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    classes: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
     members = {"kty": key_type}
     for name in _PUBLIC_MEMBERS[key_type]:
         value = entry.get(name)
@@ -174,7 +180,7 @@ def _public_key(key_type: str, entry: dict[str, Any]) -> RSAKey | ECKey | OKPKey
             return None
         members[name] = value
     try:
-        return _KEY_CLASSES[key_type].import_key(cast(Any, members))
+        return classes[key_type].import_key(cast(Any, members))
     except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
         return None
 

@@ -1,7 +1,8 @@
 """SCRAM-SHA-256, the client's side: the server's messages in, ours out, and the proof that the server knows us too.
 
 The cryptography and the grammar are ``scramp``'s; here are the bounds, the error tree and Postgres's way with
-passwords that SASLprep refuses. This module never sends, and never puts a password into an error.
+passwords that SASLprep refuses. The library is imported with the first exchange. This module never sends, and never
+puts a password into an error.
 
 Source: RFC 5802, RFC 7677, RFC 5929 section 4 (tls-server-end-point); the Postgres documentation, section "SASL
 Authentication".
@@ -11,8 +12,6 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-
-from scramp import ScramClient, ScramException  # type: ignore[import-untyped]
 
 from rowgate.errors import ConnectFailed, ProtocolViolation
 
@@ -39,6 +38,8 @@ class ScramExchange:
 
         Raises ConnectFailed when ``mechanism`` cannot be used with it.
         """
+        from scramp import ScramException  # type: ignore[import-untyped]
+
         binding = None if channel_binding is None else ("tls-server-end-point", channel_binding)
         try:
             self._client = _client(mechanism, password, nonce, binding)
@@ -56,6 +57,8 @@ class ScramExchange:
         Raises ProtocolViolation for a message that is not SCRAM or not the answer to ours, ConnectFailed for an
         iteration count out of bounds.
         """
+        from scramp import ScramException
+
         challenge = _text(server_first)
         iterations = _ITERATIONS.search(challenge)
         if iterations is not None and not MIN_ITERATIONS <= int(iterations[1]) <= MAX_ITERATIONS:
@@ -76,6 +79,8 @@ class ScramExchange:
 
         Raises ProtocolViolation when the server has not proved that it knows the password.
         """
+        from scramp import ScramException
+
         try:
             self._client.set_server_final(_text(server_final))
         except ScramException as error:
@@ -87,6 +92,8 @@ class ScramExchange:
 
 
 def _client(mechanism: str, password: bytes, nonce: str, binding: tuple[str, bytes] | None) -> Any:
+    from scramp import ScramClient, ScramException
+
     try:
         return ScramClient([mechanism], _USER, password.decode(), binding, nonce)
     except (UnicodeDecodeError, ScramException):
@@ -106,5 +113,5 @@ def _text(message: bytes) -> str:
         ) from None
 
 
-def _reason(error: ScramException) -> str:
+def _reason(error: Exception) -> str:
     return str(error)

@@ -187,3 +187,16 @@ def test_a_list_is_read_again_and_a_damaged_one_changes_nothing(tmp_path: Path, 
     with pytest.raises(SettingInvalid):
         locked.read_again()
     assert passes(locked, guard, "select 2 as other")
+
+
+async def test_several_processes_record_into_one_file(tmp_path: Path, guard: Guard) -> None:
+    path = tmp_path / "list.json"
+    first, second = AllowList(settings(path, "record")), AllowList(settings(path, "record"))
+    for recording, text in ((first, "select 1 from todos"), (second, "select id from todos"), (first, LISTED)):
+        recording.start()
+        recording.check(ROLE, [text], [guard.check(text)])
+    await first.stop()
+    await second.stop()
+    assert {one.text for one in read_lists(recorded_path(path))[ROLE].values()} == {
+        plain(text) for text in ("select 1 from todos", "select id from todos", LISTED)
+    }

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import select
 import time
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,31 @@ def test_the_journal_keeps_the_last_records_and_counts_all() -> None:
     assert [one.size for one in journal.recent(10)] == [4, 3, 2]
     assert journal.counts == {("http", "ok"): 5}
     assert Journal.of(Settings()) is None
+
+
+def test_lines_on_standard_error_are_not_mixed_with_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes into a pipe in one write of at most PIPE_BUF bytes stays in one piece there."""
+    written: list[bytes] = []
+
+    def write(file: int, data: memoryview) -> int:
+        written.append(bytes(data))
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    writer = AuditWriter("stderr")
+    records = [*(record(number) for number in range(200)), long_record(), *(record(number) for number in range(200))]
+    for one in records:
+        writer.put(one)
+    writer.close()
+    assert b"".join(written).count(b"\n") == len(records)
+    assert all(piece.endswith(b"\n") for piece in written)
+    assert [piece for piece in written if len(piece) > select.PIPE_BUF] == [
+        piece for piece in written if piece.count(b"\n") == 1
+    ]
+    assert len(written) < 60
+
+
+def long_record() -> RequestRecord:
+    trace = Trace("http")
+    trace.texts = ["select '" + "x" * 10_000 + "'"]
+    return trace.record(None, size=0, with_sql=True)

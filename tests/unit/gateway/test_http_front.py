@@ -10,7 +10,8 @@ import pytest
 
 from rowgate.errors import QueueFull
 from rowgate.gateway.http.message import HttpRequest, RequestIds
-from rowgate.gateway.http.server import HttpServer, listen
+from rowgate.gateway.http.server import HttpServer
+from rowgate.gateway.listener import listen
 from rowgate.gateway.response import Response
 from rowgate.settings import Settings
 

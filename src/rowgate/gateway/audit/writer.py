@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -117,8 +118,20 @@ class AuditWriter:
         return bool(self._waiting)
 
     def _flush(self) -> None:
-        while self._unwritten:
-            self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
+        written = 0
+        try:
+            while written < len(self._unwritten):
+                written += os.write(self._file, memoryview(self._unwritten)[written : self._end_of_piece(written)])
+        finally:
+            self._unwritten = self._unwritten[written:]
+
+    def _end_of_piece(self, start: int) -> int:
+        """How far one write may go. Standard error may be a pipe that several processes write to: lines that go into it
+        together are no longer than what stays in one piece there (write(2), PIPE_BUF)."""
+        if self._target != STANDARD_ERROR:
+            return len(self._unwritten)
+        end = self._unwritten.rfind(b"\n", start, start + select.PIPE_BUF) + 1
+        return end or (self._unwritten.find(b"\n", start) + 1) or len(self._unwritten)
 
     def _line(self, value: object) -> bytes:
         line = msgspec.json.encode(value)

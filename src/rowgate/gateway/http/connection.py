@@ -21,7 +21,6 @@ from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.response import Response, error_response
 from rowgate.gateway.tls import Application
 from rowgate.gateway.tls_transport import HANDSHAKE_RECORD, TlsTransport
-from rowgate.gateway.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from rowgate.gateway.http.server import HttpServer
@@ -222,6 +221,8 @@ class HttpConnection(asyncio.Protocol):
         if full is not None:
             self._refuse_and_close(error_response(full))
             return
+        from rowgate.gateway.websocket import WebSocketStream  # with its library, where there is one
+
         status, answer = self._server.handshake.answer(self._url, self._parser.get_http_version(), headers)
         if status != 101:
             body = error_response(MalformedHeader("no WebSocket can be opened", detail=answer.decode())).body

@@ -6,7 +6,6 @@ WebSockets leave it for the sessions as soon as they are open.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import socket
@@ -14,19 +13,21 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rowgate.errors import InternalFault, MalformedHeader, PortTaken, RowgateError
+from rowgate.errors import InternalFault, MalformedHeader, RowgateError
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.message import AnswerWriter, HttpRequest
+from rowgate.gateway.listener import BACKLOG, listen
 from rowgate.gateway.notices import Notices
 from rowgate.gateway.response import Response, error_response
 from rowgate.gateway.session_host import READ_BYTES, SessionHost
 from rowgate.gateway.tls import TlsCertificates
-from rowgate.gateway.websocket import Handshake
 from rowgate.settings import Settings
 
-BACKLOG: Final = 2048
+if TYPE_CHECKING:
+    from rowgate.gateway.websocket import Handshake
+
 LONGEST_LOGGED_PATH: Final = 200
 NOT_SUPPORTED: Final = Response(400, b'"query is not supported"')
 
@@ -64,21 +65,40 @@ class HttpServer:
         self.writer = AnswerWriter(settings.cors_origins)
         self.sessions = sessions
         self.certificates = certificates
-        self.handshake = Handshake(settings.cors_origins)
+        self._handshake: Handshake | None = None
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.stopping = False
         self._quiet = asyncio.Event()
         self.now = self.loop.time()
         self.answer: Answer = self._log if settings.log_requests else self._route
 
+    @property
+    def handshake(self) -> Handshake:
+        """What answers those who ask for a WebSocket; imported with the first of them."""
+        if self._handshake is None:
+            from rowgate.gateway.websocket import Handshake
+
+            self._handshake = Handshake(self._settings.cors_origins)
+        return self._handshake
+
+    def begin(self) -> None:
+        """Ready for clients that somebody else accepts."""
+        self.writer.tick(time.time())
+        self._sweeper = self.loop.create_task(self._sweep())
+
     async def start(self) -> int:
         """Listens; gives the port. Raises PortTaken."""
         listener = listen(self._settings.host, self._settings.port)
-        self.writer.tick(time.time())
+        self.begin()
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=listener, backlog=BACKLOG)
-        self._sweeper = self.loop.create_task(self._sweep())
         port: int = listener.getsockname()[1]
         return port
+
+    async def take(self, client: socket.socket) -> None:
+        """A client that somebody else has accepted."""
+        transport, _ = await self.loop.connect_accepted_socket(lambda: HttpConnection(self), client)
+        if self.stopping:
+            transport.close()
 
     async def stop(self) -> None:
         """Takes no new connection, lets requests under way end within ``shutdown_seconds``, then closes."""
@@ -165,24 +185,3 @@ class HttpServer:
                     connection.abort()
                 elif not unwritten and not connection.is_busy and not connection.receiving and age > idle:
                     connection.close()
-
-
-def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
-    """A listening socket. Raises PortTaken when the port is in use or the address is not of this machine.
-
-    ``option`` is the one that sets the port, for the hint.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as problem:
-        listener.close()
-        if problem.errno == errno.EADDRINUSE:
-            hint = f"Stop the other program, or choose a port with {option} (0 takes any free one)."
-            raise PortTaken(f"port {port} on {host} is taken by another program", hint=hint) from problem
-        raise PortTaken(f"cannot listen on {host}:{port}", detail=problem.strerror) from problem
-    listener.setblocking(False)
-    return listener

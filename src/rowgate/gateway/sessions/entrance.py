@@ -19,7 +19,7 @@ from rowgate.gateway.database import ANONYMOUS, Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.limits import Limits
 from rowgate.gateway.pipeline import RESERVED_ROLE_PREFIX
-from rowgate.gateway.sessions.cancel import CancelKeys
+from rowgate.gateway.sessions.cancel import CancelKeys, Siblings
 from rowgate.gateway.sessions.login import LoginRequest, read_login, session_settings
 from rowgate.gateway.sessions.passthrough import PassedBackend, pass_through
 from rowgate.gateway.sessions.session import Session
@@ -43,13 +43,14 @@ class Entrance:
         locate: Callable[[ConnectionString], Endpoint],
         journal: Journal | None = None,
         allowlist: AllowList | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._locate = locate
         self.journal = journal
         self.allowlist = allowlist
-        self._cancels = CancelKeys()
+        self._cancels = CancelKeys(siblings)
         self._sessions: set[Session] = set()
 
     def stop(self) -> None:

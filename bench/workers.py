@@ -1,0 +1,57 @@
+"""Two workers beside one: requests per second, and what each request takes of the processor.
+
+The load generator and Postgres take cores too, so a rate says how well workers scale only where both need little: the
+first statement is refused by the gateway alone, after it has verified the token and judged the text. The last column
+is what cores of their own would allow: twice what one worker's time for a request is of two workers'. Two that stood in
+each other's way would take more time for each request, and that column would fall.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from bench.served import Cost, Request, database, gateway, measure, token
+
+USERS = 500
+CASES = {"refused by the gateway": "create table t (x int)", "select 1": "select 1"}
+
+
+def measure_workers(seconds: int, rounds: int, say: Callable[[str], None]) -> dict[str, dict[int, list[Cost]]]:
+    """For each case the rounds with one and with two workers."""
+    found: dict[str, dict[int, list[Cost]]] = {name: {1: [], 2: []} for name in CASES}
+    with database() as made:
+        tokens = [token(made, user) for user in range(USERS)]
+        with gateway(made, "--workers", "1") as one, gateway(made, "--workers", "2") as two:
+            for name, sql in CASES.items():
+                requests = [Request(each, sql) for each in tokens]
+                for side in (one, two):
+                    measure(made, side, requests, seconds=1)  # tokens and texts are known from here on
+                for number in range(rounds):
+                    say(f"workers: {name}, round {number + 1} of {rounds}")
+                    for workers, side in ((1, one), (2, two)):
+                        found[name][workers].append(measure(made, side, requests, seconds=seconds))
+    return found
+
+
+def workers_table(found: dict[str, dict[int, list[Cost]]]) -> str:
+    """A table for people."""
+    lines = [
+        "Medians of rounds, 32 connections; microseconds of the processor for each request. Ratios are of rounds that",
+        "belong together.",
+        "",
+        "| statement | workers | requests/s | gateway µs | Postgres µs | load µs | rate, of one worker's "
+        "| with cores of their own |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, sides in found.items():
+        pairs = list(zip(sides[1], sides[2], strict=True))
+        rates = statistics.median(two.rate / one.rate for one, two in pairs)
+        alone = statistics.median(2 * one.gateway / two.gateway for one, two in pairs)
+        for workers, costs in sides.items():
+            values = [statistics.median(getattr(one, field) for one in costs)
+                      for field in ("rate", "gateway", "postgres", "load")]  # fmt: skip
+            ratios = "1 × | 1 ×" if workers == 1 else f"{rates:.2f} × | {alone:.2f} ×"
+            lines.append(f"| {name} | {workers} | {values[0]:,.0f} | " + " | ".join(f"{one:.1f}" for one in values[1:])
+                         + f" | {ratios} |")  # fmt: skip
+    return "\n".join(lines) + "\n"
