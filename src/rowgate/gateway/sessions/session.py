@@ -115,6 +115,7 @@ class Session:
         )
         self._shared = SharedReads(self._state, self._judging.at_once, self._session_identity)
         self._measured: SessionStatement | None = None
+        self._is_paid = False
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
@@ -270,6 +271,7 @@ class Session:
         except (NotShared, Overtaken):
             if self._records is not None:
                 self._records.forget()
+            self._is_paid = True
             return False
         except ReadCancelled:
             if self._records is not None:
@@ -353,7 +355,7 @@ class Session:
             conversation.close(self._backend or await self._hold(), request)
 
     async def _sync(self) -> None:
-        self._skipping = False
+        self._skipping = self._is_paid = False
         backend = self._backend
         if backend is None:
             self._outflow.write(answers.ready_for_query(answers.IDLE))
@@ -511,7 +513,9 @@ class Session:
         self._relay.erred = False
 
     def _spend(self, statements: int = 1) -> None:
-        if self._limits.has_rates and statements:
+        if self._is_paid:  # a shared read that could not be had, and is one statement, runs now
+            self._is_paid = False
+        elif self._limits.has_rates and statements:
             self._limits.spend(self._principal, self._database.endpoint, statements)
 
     def _admit(self) -> None:
