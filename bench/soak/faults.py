@@ -15,14 +15,14 @@ import psycopg
 from bench.soak.http_client import BareEnd, HttpClient
 from bench.soak.http_users import CONNECTION
 from bench.soak.rude import RudeClients
-from bench.soak.session_users import conninfo
+from bench.soak.session_users import SECOND_RESULT, UNREAD_WORD, conninfo
 from bench.soak.stack import SoakStack
 from bench.soak.tally import Fault, Tally
 
 RECOVERY_SECONDS: Final = 20.0
 """The bound: within so many seconds after the end of a fault a new request and a new session must have had answers."""
 REVOKED_WITHIN_SECONDS: Final = 5.0
-SHUT_DOWN: Final = frozenset({"57P01", "connection_lost", "08006"})
+SHUT_DOWN: Final = frozenset({"57P01", "connection_lost", "08006", SECOND_RESULT, UNREAD_WORD})
 AWAY: Final = SHUT_DOWN | {
     "57P02", "57P03", "connect_failed", "08001", "server_starting", "queue_timeout", "queue_full", "login_refused",
 }  # fmt: skip

@@ -4,9 +4,11 @@ cursors, COPY, settings, cancels, and tokens that expire or are presented anew."
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ from bench.soak.http_users import DEADLINE_SECONDS
 from bench.soak.rows import FACTS, MOST_ROWS, UserRows, facts_of
 from bench.soak.stack import DATABASE, SoakStack
 from bench.soak.tally import Tally
+from bench.soak.watch import both_ends
 
 LIFETIMES = (20, 90)
 SHORT_LIFETIME = 5
@@ -25,7 +28,14 @@ OPERATIONS_OF_A_SESSION = (5, 60)
 LARGE_ROWS = 4000
 EXPIRED = "token_expired"
 NO_CODE = "no_code"
-LOST = frozenset({"08006", "connection_lost", "57P01", "57P02", "57P03", "token_revoked", EXPIRED, NO_CODE})
+SECOND_RESULT = "result_and_error"
+"""A statement's result, and before the end of the exchange the server's FATAL: psycopg tells of neither."""
+UNREAD_WORD = "flush_failed"
+"""In pipeline mode libpq writes to a session that has ended, and does not read why."""
+TWO_RESULTS = ("received 2 results from command", "you cannot mix COPY with other operations")
+LOST = frozenset(
+    {"08006", "connection_lost", "57P01", "57P02", "57P03", "token_revoked", EXPIRED, SECOND_RESULT, UNREAD_WORD}
+)
 
 
 def conninfo(stack: SoakStack, port: int, token: str, *, tls: bool) -> str:
@@ -55,7 +65,7 @@ class SessionUser:
         self._renews = True
         self._last_word = ""
         self._written: list[str] = []
-        self._operations: tuple[tuple[int, Callable[[Any], Awaitable[bool]]], ...] = (
+        self._operations: tuple[tuple[int, Callable[[Any], Coroutine[Any, Any, bool]]], ...] = (
             (25, self._facts),
             (15, self._prepared),
             (12, self._own_rows),
@@ -128,28 +138,43 @@ class SessionUser:
         if notice.severity_nonlocalized == "FATAL":
             self._last_word = _code(notice.source_function, notice.sqlstate)
 
-    async def _attempt(self, name: str, operation: Callable[[Any], Awaitable[bool]]) -> None:
+    async def _attempt(self, name: str, operation: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
         """Runs one operation, which says whether its answer was right."""
         began = time.monotonic()
         self._written.clear()
+        running = asyncio.get_running_loop().create_task(operation(self._connection))
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                if await operation(self._connection):
-                    self._tally.right(self._front, name)
-                    self._written.clear()
-        except TimeoutError:
-            self._tally.violation(f"{self._front} {name} of {self.user}: no answer in {DEADLINE_SECONDS} s")
-            self._drop()
+            done, _ = await asyncio.wait({running}, timeout=DEADLINE_SECONDS)
+            if not done:
+                self._tally.violation(
+                    f"{self._front} {name} of {self.user}: no answer in {DEADLINE_SECONDS} s; "
+                    f"{await asyncio.to_thread(self._both_ends)}"
+                )
+                self._drop()
+            elif running.result():
+                self._tally.right(self._front, name)
+                self._written.clear()
         except psycopg.Error as problem:
             self._fail(name, problem, began)
+        finally:
+            running.cancel()
         self._rows.doubt(self._written)
         if self._connection is not None and self._connection.closed:
             self._drop()
 
+    def _both_ends(self) -> str:
+        """How the two ends of the connection stand: who of them is it that waits?"""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return "the connection is closed"
+        with socket.socket(fileno=os.dup(connection.fileno())) as client:
+            return both_ends(client, self._stack)
+
     def _fail(self, name: str, problem: psycopg.Error, began: float) -> None:
         """An error that was not asked for."""
         code = _code_of(problem)
-        if code == NO_CODE and self._last_word:
+        is_over = self._connection is None or self._connection.closed
+        if self._last_word and (is_over or code == NO_CODE):
             code = self._last_word
         text = str(problem)
         if code == NO_CODE and name == "login" and "FATAL:" in text:
@@ -159,7 +184,7 @@ class SessionUser:
         else:
             self._tally.failed(self._front, name, code, user=self.user, began=began, text=text)
         # psycopg leaves a connection alone after an error within a statement; after these it is of no use.
-        if code in LOST or self._connection is None or self._connection.closed:
+        if is_over or code in LOST or code == NO_CODE:
             self._drop()
 
     def _drop(self) -> None:
@@ -324,13 +349,16 @@ class SessionUser:
         return self._wrong("failed transaction", "no error")
 
 
-def _code_of(problem: BaseException | None) -> str:
+def _code_of(problem: BaseException) -> str:
     """The code of an error, or of the one that it came of: psycopg fails to tidy up after a lost connection."""
-    while problem is not None:
-        if isinstance(problem, psycopg.Error) and problem.sqlstate is not None:
-            return _code(problem.diag.source_function, problem.sqlstate)
-        problem = problem.__cause__ or problem.__context__
-    return NO_CODE
+    if isinstance(problem, psycopg.Error) and any(words in str(problem) for words in TWO_RESULTS):
+        return SECOND_RESULT
+    if isinstance(problem, psycopg.Error) and "flush request failed" in str(problem):
+        return UNREAD_WORD
+    found = [_code_of(one) for one in (problem.__cause__, problem.__context__) if one is not None]
+    if isinstance(problem, psycopg.Error):
+        found.insert(0, _code(problem.diag.source_function, problem.sqlstate))
+    return next((one for one in found if one in LOST), found[0] if found else NO_CODE)
 
 
 def _code(routine: str | None, sqlstate: str | None) -> str:

@@ -66,7 +66,8 @@ class Tally:
         """Something that must not happen has happened."""
         self.violation_count += 1
         if len(self.violations) < MOST_KEPT:
-            self.violations.append(f"{time.strftime('%H:%M:%S')} {text}")
+            on = [one.kind for one in self.faults if one.over is None] or [f"after {self.faults[-1:]}"]
+            self.violations.append(f"{time.strftime('%H:%M:%S')} {text} [{', '.join(on)}]")
 
     def is_explained(self, code: str, user: str, began: float) -> bool:
         """Whether a fault was on between ``began`` (monotonic) and now that brings ``code`` to ``user``."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import socket
 import statistics
+import sys
+import termios
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +18,8 @@ import psutil
 from bench.soak.stack import SoakStack
 from bench.soak.tally import Tally
 
+TCP_STATES = {1: "ESTABLISHED", 4: "FIN-WAIT-1", 5: "FIN-WAIT-2", 7: "CLOSED", 8: "CLOSE-WAIT", 9: "LAST-ACK"}
+"""As Linux numbers them (netinet/tcp.h)."""
 SAMPLE_SECONDS = 1.0
 SOCKETS_EVERY = 3
 LONGEST_CLOSE_WAIT = 30.0
@@ -121,3 +127,17 @@ def backends(stack: SoakStack) -> Iterable[tuple[str, str, bool, str]]:
     """Role, state, whether a transaction is open, and wait event of each backend of the gateway."""
     with stack.superuser() as connection:
         return connection.execute(ACTIVITY.encode()).fetchall()
+
+
+def both_ends(client: socket.socket, stack: SoakStack) -> str:
+    """The states of a connection's two sockets, so that it can be told which end waits for the other: the client's own,
+    and what the gateway has of it."""
+    own, peer = client.getsockname(), client.getpeername()
+    state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    unread = int.from_bytes(fcntl.ioctl(client, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+    theirs = [
+        one.status
+        for one in psutil.Process(stack.gateway.pid).net_connections("tcp")
+        if one.laddr.port == peer[1] and one.raddr and one.raddr.port == own[1]
+    ]
+    return f"client: {TCP_STATES.get(state, state)} with {unread} bytes unread; gateway: {theirs or 'has closed it'}"

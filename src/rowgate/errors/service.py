@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rowgate.errors.root import RowgateError
+
+
+FATAL_SEVERITIES: Final = frozenset({"FATAL", "PANIC"})
 
 
 class LimitExceeded(RowgateError):
@@ -135,6 +138,11 @@ class DatabaseError(RowgateError):
     def database_sqlstate(self) -> str:
         """The SQLSTATE that Postgres reported (five characters)."""
         return self.fields.get("C", "XX000")
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether it is the server's last word in its session (PostgreSQL 18, section 54.8)."""
+        return self.fields.get("V", self.fields.get("S")) in FATAL_SEVERITIES
 
 
 class DatabaseUnavailable(RowgateError):

@@ -121,6 +121,7 @@ class Session:
         self._skipping = False
         self._copying = False
         self._over = False
+        self._has_last_word = False
         self._ending: RowgateError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._admitted: Principal | None = None
@@ -203,7 +204,9 @@ class Session:
         self._wake()
 
     def _say_goodbye(self, problem: RowgateError) -> None:
-        self._outflow.write(answers.error_of(problem, "FATAL"))
+        if not self._has_last_word:  # after a second one clients do not know which statement it is about
+            self._has_last_word = True
+            self._outflow.write(answers.error_of(problem, "FATAL"))
         self._outflow.flush()
         self._stream.close()
 
@@ -490,8 +493,7 @@ class Session:
             pool.release(connection)
             self._leave()
             raise SessionOver
-        self._relay = self._new_relay()
-        self._backend = Backend(pool, connection, self._relay, self._outflow)
+        self._backend = Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
         self._patience.begin()
         return self._backend
 
@@ -502,6 +504,7 @@ class Session:
             self._settle_settings(backend)
             backend.discard_after = backend.discard_after or self._keeps_backend
             backend.give_back()
+            self._relay = self._new_relay()  # what the old one knows is of that backend
             self._leave()
 
     def _settle_settings(self, backend: Backend) -> None:
@@ -532,6 +535,7 @@ class Session:
 
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
         self._copying = False
+        self._has_last_word = error.is_fatal
         self._outflow.write(self._error(error, slot))
 
     def _error(self, error: DatabaseError, slot: Slot | None) -> bytes:
