@@ -9,6 +9,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -30,8 +31,10 @@ EXPIRED = "token_expired"
 NO_CODE = "no_code"
 SECOND_RESULT = "result_and_error"
 """A statement's result, and before the end of the exchange the server's FATAL: psycopg tells of neither."""
-UNREAD_WORD = "flush_failed"
-"""In pipeline mode libpq writes to a session that has ended, and does not read why."""
+UNREAD_WORD = "unread_word"
+"""The session has ended and psycopg does not tell why: libpq's pipeline mode writes before it reads, and an error in a
+rollback is only logged."""
+UNREAD = ("flush request failed", "the connection is closed", "connection socket closed")
 TWO_RESULTS = ("received 2 results from command", "you cannot mix COPY with other operations")
 LOST = frozenset(
     {"08006", "connection_lost", "57P01", "57P02", "57P03", "token_revoked", EXPIRED, SECOND_RESULT, UNREAD_WORD}
@@ -239,6 +242,7 @@ class SessionUser:
             cursor = await connection.execute("select count(*) from todos where key = any(%s)", (keys,))
             if not self._is("transaction", await cursor.fetchone(), (len(keys),)):
                 return False
+        _require_open(connection)
         for key in keys:
             self._rows.has(key, 1)
         return True
@@ -255,6 +259,7 @@ class SessionUser:
             await connection.execute("insert into todos (key, value) values (%s, 4)", (kept,))
             async with connection.transaction(force_rollback=True):
                 await connection.execute("insert into todos (key, value) values (%s, 4)", (undone,))
+        _require_open(connection)
         self._rows.has(kept, 4)
         return True
 
@@ -309,7 +314,8 @@ class SessionUser:
     async def _cancelled(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         running = asyncio.get_running_loop().create_task(connection.execute("select slowly(3)"))
         await asyncio.sleep(0.1)
-        await connection.cancel_safe(timeout=DEADLINE_SECONDS)
+        with suppress(psycopg.Error):  # what has become of the statement says more
+            await connection.cancel_safe(timeout=DEADLINE_SECONDS)
         try:
             await running
         except errors.QueryCanceled:
@@ -349,11 +355,17 @@ class SessionUser:
         return self._wrong("failed transaction", "no error")
 
 
+def _require_open(connection: psycopg.AsyncConnection[Any]) -> None:
+    """psycopg leaves the block of a transaction without a word where the connection has gone: nothing was committed."""
+    if connection.closed:
+        raise psycopg.OperationalError("the connection is closed")
+
+
 def _code_of(problem: BaseException) -> str:
     """The code of an error, or of the one that it came of: psycopg fails to tidy up after a lost connection."""
     if isinstance(problem, psycopg.Error) and any(words in str(problem) for words in TWO_RESULTS):
         return SECOND_RESULT
-    if isinstance(problem, psycopg.Error) and "flush request failed" in str(problem):
+    if isinstance(problem, psycopg.Error) and any(words in str(problem) for words in UNREAD):
         return UNREAD_WORD
     found = [_code_of(one) for one in (problem.__cause__, problem.__context__) if one is not None]
     if isinstance(problem, psycopg.Error):
