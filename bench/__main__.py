@@ -1,5 +1,6 @@
 """``make bench``: requests per second and latency of Rowgate and of its peers, in one run on one machine: over HTTP
-beside pgbench (the limit) and Express, over TCP beside pgbouncer; and verifications of tokens beside PyJWT and jose.
+beside pgbench (the limit) and Express, over TCP beside pgbouncer; verifications of tokens beside PyJWT and jose; and
+what a flood of one user costs another.
 
 Absolute figures say little on a shared machine; the ratios of one run count. Each case runs in rounds, every side once
 a round, and the median round is shown.
@@ -23,6 +24,7 @@ from typing import Any
 
 import psycopg
 
+from bench.fairness import RATE, fairness_table, measure_fairness
 from bench.flat import flat_table, measure_flat
 from bench.sessions import PGBOUNCER, idle_table, measure_idle, measure_sessions
 from bench.stack import HERE, TODOS, USERS, Stack, running
@@ -32,7 +34,7 @@ from bench.workers import measure_workers, workers_table
 from bench.wrk import SIGN, WRK, Measurement, measure_http, measure_pgbench
 
 RESULTS = HERE / "results"
-KINDS = ("http", "sessions", "tokens", "workers", "start", "flat")
+KINDS = ("http", "sessions", "tokens", "fairness", "workers", "start", "flat")
 ROWS = TODOS // USERS
 POINT = "select id, user_id, task, done from {table} where id = $1"
 HUNDRED = "select id, user_id, task, done, created from {table} limit 100"
@@ -151,6 +153,10 @@ def main() -> None:
         say("tokens")
         rates, memory = measure_tokens(HERE)
         keep("tokens", token_table(rates, memory), {"rates": list(map(vars, rates)), "memory": vars(memory)})
+    if "fairness" in options.only:
+        with running(say, ROWGATE_SUBJECT_RATE=str(RATE)) as stack:
+            found = measure_fairness(stack, options.seconds, options.rounds, say)
+        keep("fairness", fairness_table(found, options.seconds, options.rounds), {"fairness": list(map(vars, found))})
     if "start" in options.only:
         starts = measure_starts(options.rounds, say)
         keep("start", start_table(starts), {name: list(map(vars, each)) for name, each in starts.items()})
@@ -175,7 +181,7 @@ def measure_requests(options: argparse.Namespace) -> None:
     ):
         if shutil.which(program) is None:
             raise SystemExit(f"make bench needs {program}; on Debian: apt-get install {package}")
-    with running(say) as stack:
+    with running(say, ROWGATE_SUBJECT_CONCURRENCY="10000") as stack:
         with psycopg.connect(stack.ready["superuser_url"], autocommit=True) as connection:
             connection.execute(SIGN)
         samples = measure(stack, options.seconds, options.rounds) if "http" in options.only else {}

@@ -65,14 +65,14 @@ class Stack:
 
 
 @contextmanager
-def running(progress: Any) -> Iterator[Stack]:
-    """Starts everything, fills the tables, and stops everything."""
+def running(progress: Any, **settings: str) -> Iterator[Stack]:
+    """Starts everything, fills the tables, and stops everything; ``settings`` are the gateway's environment."""
     folder = Path(tempfile.mkdtemp(prefix="rowgate-bench-"))
     process = subprocess.Popen(
         [sys.executable, "-m", "rowgate", "dev", "--json", "--port", "0", "--data-dir", str(folder / "data")],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "ROWGATE_SUBJECT_CONCURRENCY": "10000"},
+        env={**os.environ, **settings},
     )
     try:
         line = process.stdout.readline() if process.stdout else ""

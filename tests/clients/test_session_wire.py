@@ -1,12 +1,14 @@
 """Sessions by the bytes: orders of messages that libraries rarely send, and what Postgres does with them."""
 
+import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from rowgate.pgwire import messages
-from rowgate.pgwire.fields import data_row
-from tests.clients.session_stack import Sessions, Wire, running_sessions
+from rowgate.pgwire.fields import data_row, error_fields
+from tests.clients.session_stack import DEADLINE, Sessions, Wire, running_sessions
 
 SYNC, FLUSH = messages.SYNC, messages.FLUSH
 
@@ -158,3 +160,44 @@ def test_a_token_presented_by_parameter_never_reaches_postgres(sessions: Session
     assert rows(wire) == [[b""]]
     wire.send(messages.query(b"select auth.user_id()"))
     assert rows(wire) == [[b"user_bob"]]
+
+
+# --- a backend that dies ------------------------------------------------------------------------------------------
+
+COUNT = b"select count(*), auth.user_id() from generate_series(1, %d)"
+LONG = 20_000_000_000
+
+
+def terminate(sessions: Sessions, state: str) -> None:
+    """Waits for the one backend in ``state``, and has Postgres end it."""
+    with psycopg.connect(sessions.stack.superuser_url, autocommit=True) as superuser:
+        deadline = time.monotonic() + DEADLINE
+        while not superuser.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where usename = 'rowgate_authenticated' and state = %s",
+            (state,),
+        ).fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def last_words(wire: Wire) -> list[tuple[str, str]]:
+    """Severity and SQLSTATE of all errors that come until the connection ends."""
+    found = [error_fields(body) for kind, body in wire.messages(until=b"nothing") if kind == b"E"]
+    return [(fields["V"], fields["C"]) for fields in found]
+
+
+def test_the_session_of_a_transaction_whose_backend_dies_ends_with_one_word(sessions: Sessions, wire: Wire) -> None:
+    """Nobody waits for an answer then; what the client asks next would never have one."""
+    wire.send(messages.query(b"begin"))
+    assert kinds(wire) == b"CZ"
+    terminate(sessions, "idle in transaction")
+    assert last_words(wire) == [("FATAL", "57P01")]
+
+
+def test_a_statement_whose_backend_dies_has_one_error(sessions: Sessions, wire: Wire) -> None:
+    wire.send(messages.query(b"begin"))
+    assert kinds(wire) == b"CZ"
+    wire.send(messages.query(COUNT % LONG))
+    terminate(sessions, "active")
+    assert last_words(wire) == [("FATAL", "57P01")]

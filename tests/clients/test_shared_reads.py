@@ -16,13 +16,16 @@ from tests.clients.session_stack import Sessions, running_sessions
 COUNT = "select count(*), auth.user_id() from generate_series(1, %s::bigint)"
 WARM = 5
 SLOW = 20_000_000_000
+PLENTY = 1_000_000
+READS = 40
 
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
     with running_sessions(
-        tmp_path_factory.mktemp("shared"), ROWGATE_POOL_SIZE="2", ROWGATE_SUBJECT_POOL_PERCENT="100"
-    ) as running:
+        tmp_path_factory.mktemp("shared"), ROWGATE_POOL_SIZE="2", ROWGATE_SUBJECT_POOL_PERCENT="100",
+        ROWGATE_SUBJECT_RATE="1", ROWGATE_RATE_BURST_SECONDS=str(PLENTY),
+    ) as running:  # fmt: skip
         yield running
 
 
@@ -160,3 +163,34 @@ def test_a_transaction_sees_itself_between_shared_reads(sessions: Sessions, alic
         with psycopg.connect(sessions.url("alice"), autocommit=True) as other:
             assert other.execute(count, ["shared"]).fetchone() == (0,)
     assert alice.execute(count, ["shared"]).fetchone() == (0,)
+
+
+def left(sessions: Sessions) -> int:
+    """What the rate leaves alice, after one request over HTTP."""
+    answer = sessions.stack.sql("select 1", token=sessions.stack.tokens["alice"])
+    return int(answer.headers["ratelimit"].partition(";r=")[2].partition(";")[0])
+
+
+@pytest.mark.parametrize("prepare", [False, True], ids=["unnamed", "prepared"])
+def test_a_read_that_has_to_run_elsewhere_pays_once(
+    sessions: Sessions, alice: psycopg.Connection[Any], prepare: bool
+) -> None:
+    alice.execute("set default_transaction_read_only = on")  # which no read shares a connection with
+    before, began = left(sessions), time.monotonic()
+    for number in range(READS):
+        alice.execute(COUNT, [number], prepare=prepare)
+    refilled = int(time.monotonic() - began) + 1
+    paid = before - left(sessions)
+    assert READS + 1 - refilled <= paid <= READS + 1
+
+
+def test_a_simple_read_that_has_to_run_elsewhere_pays_once(sessions: Sessions, alice: psycopg.Connection[Any]) -> None:
+    for number in range(WARM):
+        alice.execute(f"select {number}, auth.user_id()".encode())
+    alice.execute("set default_transaction_read_only = on")
+    before, began = left(sessions), time.monotonic()
+    for number in range(READS):
+        alice.execute(f"select {number}, auth.user_id()".encode())
+    refilled = int(time.monotonic() - began) + 1
+    paid = before - left(sessions)
+    assert READS + 1 - refilled <= paid <= READS + 1

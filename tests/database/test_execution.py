@@ -5,8 +5,9 @@ import asyncio
 import psycopg
 import pytest
 
-from rowgate.errors import ConnectionLost, DatabaseError, MalformedParameter, UnsupportedStatement
-from rowgate.postgres.execution import Order, execute, execute_alone
+from rowgate.errors import ConnectionLost, DatabaseError, MalformedParameter, SetupIncomplete, UnsupportedStatement
+from rowgate.postgres.exchange import Outcome, Step
+from rowgate.postgres.execution import Order, _explain, execute, execute_alone
 from tests.database.pools import Exposed, OpenPool, eventually, failure, order, statement, table
 from tests.servers import unique_name
 
@@ -330,3 +331,18 @@ async def test_a_connection_for_one_request_alone(exposed: Exposed, notes: str) 
     await eventually(lambda: not exposed.backends(name))
     with psycopg.connect(exposed.server.conninfo(exposed.database)) as admin:
         assert admin.execute(f"SELECT * FROM {notes}".encode()).fetchall() == [("a",)]
+
+
+# --- the identity ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "is_refusal"),
+    [("28000", True), ("42883", True), ("3F000", True), ("57P01", False), ("57014", False), ("53200", False)],
+)
+def test_what_fails_while_the_identity_is_set_need_not_be_its_fault(sqlstate: str, is_refusal: bool) -> None:
+    """A server that goes down meets whatever runs; only a refusal says that set-up is not complete."""
+    error = DatabaseError({"C": sqlstate, "M": "as the server would say it"})
+    problem = _explain(Outcome([], error, Step("context")), error, expired=False)
+    assert isinstance(problem, SetupIncomplete) == is_refusal
+    assert is_refusal or problem is error

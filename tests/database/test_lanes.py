@@ -9,10 +9,17 @@ import pytest
 
 import rowgate.postgres.lanes
 from rowgate.errors import ConnectionLost, DatabaseError, ResultTooLarge
+from rowgate.gateway.sessions.shared_reads import SharedReads
+from rowgate.gateway.sessions.state import SessionState
+from rowgate.guard import CLIENT, FunctionCatalog, Guard
+from rowgate.pgwire import messages
+from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
+from rowgate.pgwire.server.requests import Query
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Outcome
 from rowgate.postgres.execution import execute
 from rowgate.postgres.lanes import LANE_LENGTH
+from rowgate.postgres.turns import Overtaken
 from tests.database.pools import Exposed, OpenPool, Order, eventually, failure, order, statement, table
 
 WHO = "select $1::text, pg_backend_pid()::text"
@@ -129,6 +136,23 @@ async def test_a_killed_backend_fails_the_first_and_the_others_run_elsewhere(exp
         assert isinstance(problem, ConnectionLost) or getattr(problem, "database_sqlstate", "") == "57P01"
         assert [(await one)[0] for one in others] == ["0", "1", "2", "3"]
         assert opened.pool.counts == (1, 1, 0)
+
+
+async def test_a_sessions_shared_read_whose_backend_dies_is_to_run_elsewhere(exposed: Exposed) -> None:
+    """The server's last word comes without ReadyForQuery: were it passed on, the client would wait for ever."""
+    protocol = ConnectionProtocol()
+    protocol.receive(messages.startup({"user": "u"}))
+    protocol.authenticated()
+    (query,) = protocol.receive(messages.query(b"select count(*) from generate_series(1, 20000000000)"))
+    assert isinstance(query, Query)
+    (judged,) = Guard(CLIENT, FunctionCatalog.default()).check_session(query.sql.decode())
+    reads = SharedReads(SessionState(), lambda sql: (judged,), lambda: None)
+    async with lanes(exposed) as opened:
+        reading = asyncio.ensure_future(reads.run(opened.pool, [query], judged, lambda error, slot: b""))
+        backend = await opened.running("20000000000")
+        exposed.admin.execute("select pg_terminate_backend(%s)", [backend.process_id])
+        with pytest.raises(Overtaken):
+            await reading
 
 
 async def test_a_requester_that_leaves_takes_its_statement_along_and_nobody_elses(exposed: Exposed) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from rowgate.errors.root import RowgateError
+
+FATAL_SEVERITIES: Final = frozenset({"FATAL", "PANIC"})
 
 
 class LimitExceeded(RowgateError):
@@ -134,6 +137,11 @@ class DatabaseError(RowgateError):
     def database_sqlstate(self) -> str:
         """The SQLSTATE that Postgres reported (five characters)."""
         return self.fields.get("C", "XX000")
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether it is the server's last word in its session (PostgreSQL 18, section 54.8)."""
+        return self.fields.get("V", self.fields.get("S")) in FATAL_SEVERITIES
 
 
 class DatabaseUnavailable(RowgateError):

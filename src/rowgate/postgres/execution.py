@@ -23,6 +23,9 @@ from rowgate.postgres.turns import Overtaken
 QUERY_CANCELED: Final = "57014"
 # The plan no longer fits (cached plan must not change result type), or the statement is not there any more.
 STALE_STATEMENT_SQLSTATES: Final = frozenset({"0A000", "26000"})
+# Connections, resources, an operator, the system, an internal error (PostgreSQL 18, appendix A): whatever runs then
+# fails, and that it was the identity says nothing of it.
+FAULT_CLASSES: Final = frozenset({"08", "53", "57", "58", "XX"})
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -127,7 +130,8 @@ async def _run_again(connection: Connection, order: Order, outcome: Outcome) -> 
 
 
 def _explain(outcome: Outcome, error: DatabaseError, expired: bool) -> Exception:
-    if outcome.failed is not None and outcome.failed.kind == "context":
+    is_of_context = outcome.failed is not None and outcome.failed.kind == "context"
+    if is_of_context and error.database_sqlstate[:2] not in FAULT_CLASSES:
         return SetupIncomplete(
             "the database did not take the gateway's signed identity",
             detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",

@@ -84,6 +84,16 @@ def test_what_goes_out_after_an_error_is_dropped_up_to_sync() -> None:
     assert (skipped, seen.relay.is_settled, seen.kinds) == (["late"], True, b"Z")
 
 
+@pytest.mark.parametrize(
+    ("status", "is_told"), [(b"I", False), (b"T", True), (b"E", True)], ids=["idle", "in a transaction", "failed"]
+)
+def test_the_end_of_a_backend_that_owes_nothing_is_not_the_clients_affair(status: bytes, is_told: bool) -> None:
+    """It may stand right behind the answer; the session goes on with another backend."""
+    seen = Conversation(Slot("sync"))
+    seen.feed((READY, status), (ERROR, b"SFATAL\0VFATAL\0C57P01\0Mshutting down\0\0"))
+    assert (seen.relay.tainted, seen.relay.failed, bool(seen.errors)) == (True, is_told, is_told)
+
+
 def test_a_refusal_of_the_gateway_stands_in_for_the_backends_error() -> None:
     refusal = answers.error_response({"C": "42501"})
     seen = Conversation(Slot("bind", refusal=refusal), Slot("sync"))

@@ -20,10 +20,19 @@ from rowgate.postgres.pool import Pool
 
 
 class Backend(Composer):
-    """One connection of ``pool``, held. ``relay`` turns its answers into the client's, which ``outflow`` takes."""
+    """One connection of ``pool``, held. ``relay`` turns its answers into the client's, which ``outflow`` takes.
+    ``on_lost`` is told where the connection goes in the middle of something, and nobody waits for it."""
 
-    def __init__(self, pool: Pool, connection: Connection, relay: Relay, outflow: Outflow) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        connection: Connection,
+        relay: Relay,
+        outflow: Outflow,
+        on_lost: Callable[[RowgateError], None],
+    ) -> None:
         super().__init__(connection, relay)
+        self._on_lost = on_lost
         self._pool = pool
         self._outflow = outflow
         self._settled: asyncio.Future[None] | None = None
@@ -53,8 +62,11 @@ class Backend(Composer):
     def lost(self, problem: RowgateError) -> None:
         """The connection has gone."""
         self._problem = problem
-        if self._settled is not None and not self._settled.done():
-            self._settled.set_exception(problem)
+        if self._settled is not None:
+            if not self._settled.done():
+                self._settled.set_exception(problem)
+        elif not self.is_free:
+            self._on_lost(problem)
 
     def wake(self, problem: BaseException) -> None:
         """Ends the wait of whoever waits for the backend, because the session is to end."""

@@ -159,8 +159,10 @@ class Relay:
     def _error(self, body: bytes) -> None:
         error = DatabaseError(error_fields(body))
         slot = self._slots[0] if self._slots else None
-        if error.database_sqlstate in FATAL_SQLSTATES or error.fields.get("V", error.fields.get("S")) != "ERROR":
+        if error.database_sqlstate in FATAL_SQLSTATES or error.is_fatal:
             self.tainted = True
+        if slot is None and self.status == answers.IDLE:
+            return  # the server ends a backend that owes nothing: that is not the client's affair
         self.failed = self.erred = True
         self._skip_to_sync()
         if slot is not None and slot.refusal is not None:

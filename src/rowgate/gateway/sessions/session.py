@@ -115,11 +115,13 @@ class Session:
         )
         self._shared = SharedReads(self._state, self._judging.at_once, self._session_identity)
         self._measured: SessionStatement | None = None
+        self._is_paid = False
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
         self._copying = False
         self._over = False
+        self._has_last_word = False
         self._ending: RowgateError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._admitted: Principal | None = None
@@ -202,7 +204,9 @@ class Session:
         self._wake()
 
     def _say_goodbye(self, problem: RowgateError) -> None:
-        self._outflow.write(answers.error_of(problem, "FATAL"))
+        if not self._has_last_word:  # after a second one clients do not know which statement it is about
+            self._has_last_word = True
+            self._outflow.write(answers.error_of(problem, "FATAL"))
         self._outflow.flush()
         self._stream.close()
 
@@ -270,6 +274,7 @@ class Session:
         except (NotShared, Overtaken):
             if self._records is not None:
                 self._records.forget()
+            self._is_paid = True
             return False
         except ReadCancelled:
             if self._records is not None:
@@ -353,7 +358,7 @@ class Session:
             conversation.close(self._backend or await self._hold(), request)
 
     async def _sync(self) -> None:
-        self._skipping = False
+        self._skipping = self._is_paid = False
         backend = self._backend
         if backend is None:
             self._outflow.write(answers.ready_for_query(answers.IDLE))
@@ -488,8 +493,7 @@ class Session:
             pool.release(connection)
             self._leave()
             raise SessionOver
-        self._relay = self._new_relay()
-        self._backend = Backend(pool, connection, self._relay, self._outflow)
+        self._backend = Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
         self._patience.begin()
         return self._backend
 
@@ -500,6 +504,7 @@ class Session:
             self._settle_settings(backend)
             backend.discard_after = backend.discard_after or self._keeps_backend
             backend.give_back()
+            self._relay = self._new_relay()  # what the old one knows is of that backend
             self._leave()
 
     def _settle_settings(self, backend: Backend) -> None:
@@ -511,7 +516,9 @@ class Session:
         self._relay.erred = False
 
     def _spend(self, statements: int = 1) -> None:
-        if self._limits.has_rates and statements:
+        if self._is_paid:  # a shared read that could not be had, and is one statement, runs now
+            self._is_paid = False
+        elif self._limits.has_rates and statements:
             self._limits.spend(self._principal, self._database.endpoint, statements)
 
     def _admit(self) -> None:
@@ -528,6 +535,7 @@ class Session:
 
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
         self._copying = False
+        self._has_last_word = error.is_fatal
         self._outflow.write(self._error(error, slot))
 
     def _error(self, error: DatabaseError, slot: Slot | None) -> bytes:

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from rowgate.errors import DatabaseError, ProtocolViolation, RowgateError
+from rowgate.errors import ConnectionLost, DatabaseError, ProtocolViolation, RowgateError
 from rowgate.gateway.sessions.composer import EXECUTE, NO_TYPES, TRANSACTION_DEFAULTS, parse_message, set_local_key
 from rowgate.gateway.sessions.relay import HEADER, Slot
 from rowgate.gateway.sessions.state import SessionState
@@ -186,7 +186,8 @@ class SharedReads:
         """The answer to the read ``exchange``. ``told`` makes an error what the client reads, ``party`` is whose turn
         it takes.
 
-        Raises NotShared or Overtaken where it must run on a connection of its own, what ``interrupt`` was given, and
+        Raises NotShared or Overtaken where it must run on a connection of its own (for another time, where the one that
+        it shared was lost), what ``interrupt`` was given, and
         the pool's errors.
         """
         offset = statement.offset if isinstance(exchange[0], requests.Query) else 0
@@ -225,12 +226,18 @@ class SharedReads:
         except Overtaken:
             pool.release(connection)
             raise
+        except ConnectionLost as problem:
+            pool.discard(connection)
+            raise Overtaken from problem  # nothing of it was told, and the connection was not the session's own
         except RowgateError:
             pool.discard(connection)
             raise
         except BaseException:
             pool.abandon(connection)
             raise
+        if not answer.status:  # the server's last word came in place of the end
+            pool.discard(connection)
+            raise Overtaken
         if connection.expired:
             pool.discard(connection)  # a cancel request is on its way to it
         else:

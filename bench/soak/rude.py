@@ -1,0 +1,168 @@
+"""Clients without manners: they vanish in the middle of anything, or never read what they asked for.
+
+Each is one coroutine that does its harm and is gone. What they write and do not commit must never be seen; their user
+has no other client, and ``left_behind`` says afterwards what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from websockets.asyncio.client import connect as connect_websocket
+
+from bench.soak.http_client import head
+from bench.soak.http_users import CONNECTION
+from bench.soak.stack import DATABASE, STALL_SECONDS, SoakStack
+from rowgate.pgwire import messages
+
+PATIENCE_SECONDS = 10.0
+LARGE = "select user_id, repeat('x', 500) from facts, generate_series(1, 900)"
+UNCOMMITTED = "insert into todos (key, value) values ('uncommitted', 0)"
+
+
+class RudeClients:
+    """Those of ``user``."""
+
+    def __init__(self, stack: SoakStack, user: str) -> None:
+        self._stack = stack
+        self._user = user
+        self.vanishing: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._half_a_head, self._half_a_body, self._before_the_answer, self._half_an_answer, self._half_a_handshake,
+            self._half_a_login, self._half_a_message, self._in_a_transaction, self._in_a_statement,
+            self._half_a_frame, self._in_a_websocket_transaction,
+        )  # fmt: skip
+        self.slow: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._read_no_answer,
+            self._read_no_rows,
+            self._never_commit,
+        )
+
+    # --- over HTTP --------------------------------------------------------------------------------------------
+
+    async def _open(self, port: int, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader,
+                                                                                     asyncio.StreamWriter]:  # fmt: skip
+        host = "127.0.0.1" if context is None else "localhost"
+        return await asyncio.open_connection(host, port, ssl=context)
+
+    def _request(self, sql: str) -> bytes:
+        body = json.dumps({"query": sql}).encode()
+        return head(CONNECTION, self._stack.token(self._user, 60), len(body)) + body
+
+    async def _half_a_head(self) -> None:
+        _, writer = await self._open(self._stack.http_port)
+        writer.write(self._request(UNCOMMITTED)[:40])
+        await _vanish(writer)
+
+    async def _half_a_body(self) -> None:
+        _, writer = await self._open(self._stack.http_port, self._stack.tls)
+        writer.write(self._request(UNCOMMITTED)[:-10])
+        await _vanish(writer)
+
+    async def _before_the_answer(self) -> None:
+        _, writer = await self._open(self._stack.http_port, self._stack.tls)
+        writer.write(self._request("select slowly(3)"))
+        await _vanish(writer, after=0.2)
+
+    async def _half_an_answer(self) -> None:
+        reader, writer = await self._open(self._stack.http_port)
+        writer.write(self._request(LARGE))
+        await reader.read(1000)
+        await _vanish(writer)
+
+    async def _read_no_answer(self) -> None:
+        """A small window, and no reading: the gateway keeps the answer until it has had enough."""
+        with _narrow_socket() as narrow:
+            await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", self._stack.http_port))
+            await asyncio.get_running_loop().sock_sendall(narrow, self._request(LARGE))
+            await asyncio.sleep(PATIENCE_SECONDS)
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def _login(self) -> bytes:
+        startup = messages.startup({"user": "authenticated", "database": DATABASE})
+        return startup + messages.raw(b"p", self._stack.token(self._user, 60).encode() + b"\0")
+
+    async def _session(self, *, tls: bool) -> asyncio.StreamWriter:
+        context = None
+        if tls:
+            context = self._stack.tls
+            context.set_alpn_protocols(["postgresql"])
+        reader, writer = await self._open(self._stack.tcp_port, context)
+        writer.write(self._login())
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"Z\0\0\0\x05I")
+        return writer
+
+    async def _half_a_handshake(self) -> None:
+        _, writer = await self._open(self._stack.tcp_port)
+        writer.write(struct.pack(">II", 8, 80877103) + b"\x16\x03\x01\x02\x00\x01\x00")
+        await _vanish(writer)
+
+    async def _half_a_login(self) -> None:
+        _, writer = await self._open(self._stack.tcp_port)
+        writer.write(self._login()[:-20])
+        await _vanish(writer)
+
+    async def _half_a_message(self) -> None:
+        writer = await self._session(tls=True)
+        writer.write(messages.query(UNCOMMITTED.encode())[:-5])
+        await _vanish(writer)
+
+    async def _in_a_transaction(self) -> None:
+        writer = await self._session(tls=True)
+        writer.write(messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
+        await _vanish(writer, after=0.2)
+
+    async def _in_a_statement(self) -> None:
+        writer = await self._session(tls=False)
+        writer.write(messages.query(b"select slowly(3)"))
+        await _vanish(writer, after=0.2)
+
+    async def _read_no_rows(self) -> None:
+        with _narrow_socket() as narrow:
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(narrow, ("127.0.0.1", self._stack.tcp_port))
+            await loop.sock_sendall(narrow, self._login() + messages.query(LARGE.encode()))
+            await asyncio.sleep(STALL_SECONDS + PATIENCE_SECONDS)
+
+    async def _never_commit(self) -> None:
+        writer = await self._session(tls=False)
+        writer.write(messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
+        await asyncio.sleep(STALL_SECONDS + 4)
+        writer.transport.abort()
+
+    # --- over WebSocket ---------------------------------------------------------------------------------------
+
+    async def _half_a_frame(self) -> None:
+        async with connect_websocket(self._stack.urls["ws_url"].replace("127.0.0.1", "localhost"),
+                                     ssl=self._stack.tls) as client:  # fmt: skip
+            client.transport.write(b"\x82\xfe\xff\xff\x01\x02\x03\x04" + b"x" * 1000)
+            await asyncio.sleep(0.05)
+            client.transport.abort()
+
+    async def _in_a_websocket_transaction(self) -> None:
+        async with connect_websocket(self._stack.urls["ws_url"].replace("127.0.0.1", "localhost"),
+                                     ssl=self._stack.tls) as client:  # fmt: skip
+            await client.send(self._login() + messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
+            await client.recv()
+            await asyncio.sleep(0.2)
+            client.transport.abort()
+
+
+def _narrow_socket() -> socket.socket:
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setblocking(False)
+    return narrow
+
+
+async def _vanish(writer: asyncio.StreamWriter, *, after: float = 0.02) -> None:
+    """Drops the connection, unread bytes and all."""
+    await asyncio.sleep(after)
+    writer.transport.abort()
