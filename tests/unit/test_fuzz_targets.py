@@ -1,4 +1,4 @@
-"""The fuzzing targets hold over their seeds and over all that was found before; and each sees a defect that is put in."""
+"""The fuzzing targets hold over their seeds and over what was found before; and each sees a defect that is put in."""
 
 from __future__ import annotations
 
