@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check docs bench example screens paint clean
+.PHONY: dev install test check fuzz docs bench example screens paint clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -58,6 +58,16 @@ check: $(VENV)/.test ## Lint, types and import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
+
+SECONDS ?= 600
+
+$(VENV)/.fuzz: $(VENV)/.test requirements/fuzz.txt
+	@echo "Installing the fuzzer ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+fuzz: $(VENV)/.fuzz ## Hostile bytes for ten minutes a target: make fuzz TARGET=http SECONDS=60
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
 
 docs: $(VENV)/.test ## The pages that come from code, and the documentation as a site in build/site
 	@$(BIN)/python -m docs.generate

@@ -91,6 +91,14 @@ def test_what_cannot_be_registered(api: httpx.Client, body: dict[str, Any], stat
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"url":"\xff"}', b"[" * 100_000], ids=["empty", "cut", "not UTF-8", "deep"]
+)
+def test_bodies_that_are_no_json(api: httpx.Client, body: bytes) -> None:
+    answer = api.post("/api/v1/providers", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body"), answer.text
+
+
 def test_providers(stack: Stack, api: httpx.Client) -> None:
     (local,) = api.get("/api/v1/providers").json()["providers"]
     assert api.post("/api/v1/providers", json={"url": stack.jwks_url, "nonsense": 1}).json()["code"] == "malformed_body"

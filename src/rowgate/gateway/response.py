@@ -60,7 +60,7 @@ def result_json(result: Result, raw_text: bool, array_mode: bool, array_types: M
 def command_json(tag: bytes) -> bytes:
     """The members ``command`` and ``rowCount`` for the body of CommandComplete (empty for an empty query)."""
     command, count = command_tag(tag) if tag else ("", None)
-    return b'"command":"%b","rowCount":%b' % (command.encode(), b"null" if count is None else b"%d" % count)
+    return b'"command":%b,"rowCount":%b' % (msgspec.json.encode(command), b"null" if count is None else b"%d" % count)
 
 
 def error_response(error: RowgateError, role: str | None = None) -> Response:

@@ -28,6 +28,8 @@ SVIX_PREFIX: Final = "whsec_"
 SHORTEST_SECRET: Final = 16
 
 _SESSION_ENDS: Final = frozenset({"session.revoked", "session.ended", "session.removed"})
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for bytes that are no JSON, for those that are not UTF-8, and for deep nesting."""
 # A deleted account, a changed password, and a logout; https://auth0.com/docs, log event type codes.
 _AUTH0_USER_ENDS: Final = frozenset({"du", "sdu", "scp"})
 _AUTH0_LOGOUT: Final = "slo"
@@ -139,7 +141,7 @@ def _auth0_events(body: bytes, now: float) -> Iterator[Told]:
     try:
         decoded = msgspec.json.decode(body)
         events = decoded if isinstance(decoded, list) else [decoded]
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         events = [_json(line) for line in body.splitlines() if line.strip()]
     for event in events:
         if not isinstance(event, dict):
@@ -175,15 +177,16 @@ def _auth0_stream_event(event: dict[str, Any], now: float) -> Iterator[Told]:
 def _log_moment(text: object, now: float) -> float:
     """When it happened: what was issued later is none of its business. Now where that cannot be told."""
     try:
-        return min(datetime.fromisoformat(text).timestamp(), now) if isinstance(text, str) else now
+        moment = datetime.fromisoformat(text).timestamp() if isinstance(text, str) else now
     except (ValueError, OverflowError):
         return now
+    return min(moment, now) if moment >= 0 else now
 
 
 def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise _unreadable() from error
 
 

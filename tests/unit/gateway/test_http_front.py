@@ -111,6 +111,49 @@ async def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     assert [(await client.answer())[2] for _ in range(10)] == [b"[%d]" % number for number in range(10)]
 
 
+GARBAGE = b"{ } \0\r\n\r\n"
+
+
+async def test_what_cannot_be_read_is_refused_after_the_answers_before_it(client: Client) -> None:
+    client.send(b"1")
+    client.send(b"2")
+    client.writer.write(GARBAGE)
+    assert [(await client.answer())[::2] for _ in range(2)] == [(200, b"[1]"), (200, b"[2]")]
+    status, headers, _ = await client.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert await client.ended()
+
+
+BEHIND = pytest.mark.parametrize(
+    "behind",
+    [
+        GARBAGE,
+        b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n2" + GARBAGE,
+        b"POST /sql HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40_000,
+    ],
+    ids=["garbage", "a request and garbage", "a request that waits", "an upgrade", "large headers"],
+)
+
+
+@BEHIND
+async def test_what_follows_the_last_request_costs_it_nothing(client: Client, behind: bytes) -> None:
+    client.writer.write(b"POST /sql HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1" + behind)
+    status, headers, body = await client.answer()
+    assert (status, body, headers["connection"]) == (200, b"[1]", "close")
+    assert await client.ended()
+
+
+@BEHIND
+async def test_what_follows_a_refused_request_is_nobodys(client: Client, behind: bytes) -> None:
+    client.writer.write(b"POST /sql HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 1\r\n\r\n1" + behind)
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert b"the header host came twice" in body
+    assert await client.ended()
+
+
 async def test_bytes_one_at_a_time(client: Client) -> None:
     for byte in b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok":
         client.writer.write(bytes([byte]))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from rowgate.errors import (
     ConnectionLost,
     CredentialsMissing,
@@ -40,6 +42,13 @@ KEYS = [
 def data_row(*values: bytes | None) -> bytes:
     cells = [b"\xff\xff\xff\xff" if one is None else len(one).to_bytes(4, "big") + one for one in values]
     return raw(b"D", len(values).to_bytes(2, "big") + b"".join(cells))
+
+
+@pytest.mark.parametrize("word", ['SEL"E', "SEL\\", "SEL\x19\n", 'A","rows":[],"x":"', "é\ufffd"])
+def test_a_result_is_json_whatever_the_server_calls_the_command(word: str) -> None:
+    result = Result(Prepared(b""), [], f"{word} 2\0".encode())
+    found = json.loads(result_json(result, False, False, {}))
+    assert (found["command"], found["rowCount"], found["rows"]) == (word, 2, [])
 
 
 def test_a_result_has_exactly_the_keys_of_the_driver() -> None:

@@ -182,6 +182,13 @@ async def test_requests_that_open_nothing(fronts: Fronts, wrong: dict[str, str])
     assert fronts.sessions.streams == []
 
 
+@pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/1.0", b"HTTP/0.1", b"HTTP/2.0"])
+async def test_other_versions_of_http_do_not_upgrade(fronts: Fronts, version: bytes) -> None:
+    async with connected(fronts.http_port) as (reader, writer):
+        writer.write(request().replace(b"HTTP/1.1", version))
+        assert (await rest(reader)).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_posts_do_not_upgrade(fronts: Fronts) -> None:
     async with connected(fronts.http_port) as (reader, writer):
         writer.write(request().replace(b"GET", b"POST"))

@@ -117,11 +117,17 @@ def test_one_of_several_signatures_is_enough() -> None:
     [b"", b"[]", b"nonsense", b"\xff", b'{"type":"session.revoked"}', event("session.revoked"),
      event("session.revoked", id=7), event("session.revoked", id=""), event("session.revoked", id="x" * 1025),
      event("user.deleted", id="a\0b"), b'{"type":"user.deleted","data":{"id":"\\ud800"}}',
-     b'{"type":["user.deleted"],"data":{"id":"x"}}'],
+     b'{"type":["user.deleted"],"data":{"id":"x"}}', b'{"type":"\xff"}', b"[" * 100_000],
 )  # fmt: skip
 def test_genuine_calls_that_cannot_be_read_are_refused(body: bytes) -> None:
     with pytest.raises(NoticeRefused):
         clerk(body)
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"\xff", b'{"type":"\xff"}', b"[" * 100_000, b"{}\n" + b"[" * 100_000])
+def test_genuine_events_that_cannot_be_read_are_refused(body: bytes) -> None:
+    with pytest.raises(NoticeRefused):
+        auth0(body)
 
 
 def log(kind: str, **data: Any) -> dict[str, Any]:
@@ -136,6 +142,8 @@ def log(kind: str, **data: Any) -> dict[str, Any]:
         ([log("slo", user_id="auth0|1")], [("sessionless", "auth0|1", 1795860000.0)]),
         ([log("sdu", user_id="auth0|1"), log("s", user_id="auth0|2")], [("subject", "auth0|1", 1795860000.0)]),
         ([log("scp", user_id="auth0|1", date="nonsense")], [("subject", "auth0|1", NOW)]),
+        ([log("scp", user_id="auth0|1", date="1013-01-15T08:00:00.000Z")], [("subject", "auth0|1", NOW)]),
+        ([log("scp", user_id="auth0|1", date="9999-12-31T23:59:59-14:00")], [("subject", "auth0|1", NOW)]),
         ([log("sdu")], []),
         (log("scp", user_id="auth0|1"), [("subject", "auth0|1", 1795860000.0)]),
         (b'{"data":{"type":"sdu","user_id":"a"}}\n{"data":{"type":"s"}}\n\n', [("subject", "a", NOW)]),

@@ -80,7 +80,7 @@ async def body_of(request: Request, kind: type[Body]) -> Body:
     """The request's JSON as a value. Raises MalformedBody, or what the value itself raises."""
     try:
         return msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody(
             "The body is not what this address takes.", detail=str(error)[:300], hint="Send JSON."
         ) from error

@@ -107,11 +107,11 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
+            if not self._is_last:
+                self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            if not self._is_last:  # what follows the last request is nobody's
-                self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
+            self._refuse_and_close(error_response(MalformedHeader("the request is not HTTP/1.1")))
         if self._header_bytes > MOST_HEADER_BYTES:
             self._refuse_and_close(Response(431, msgspec.json.encode(HEADERS_TOO_LARGE)))
 
@@ -138,6 +138,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The headers are there: sizes are judged before any of the body is kept."""
+        if self._is_last:
+            return  # what follows the last request is nobody's
         if self._header_bytes > MOST_HEADER_BYTES:  # a chunk may hold much of the body as well: counted exactly
             exact = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
             if exact > MOST_HEADER_BYTES:
@@ -161,6 +163,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; over the limit it is read and forgotten, so that the client can read our answer."""
+        if self._is_last:
+            return
         self._body_bytes += len(body)
         if self._body_bytes > self._server.max_body_bytes:
             self._refuse_body()
@@ -171,6 +175,8 @@ class HttpConnection(asyncio.Protocol):
         """The request is whole: it waits its turn."""
         self._header_bytes = 0
         self.receiving = False
+        if self._is_last:
+            return
         if self._parser.should_upgrade():
             return  # the parser stops behind it and says so
         origin = self._headers.get(b"origin")
@@ -211,7 +217,9 @@ class HttpConnection(asyncio.Protocol):
     def _upgrade(self, data: bytes) -> None:
         """A request with Upgrade: a WebSocket leaves this server, with ``data`` that came behind the request."""
         sessions, transport, headers = self._server.sessions, self._transport, self._headers
-        if sessions is None or self._parser.get_method() != b"GET" or headers[b"upgrade"].lower() != b"websocket":
+        # RFC 6455, section 4.1: a GET of HTTP/1.1 or later, and what came later has no Upgrade.
+        is_websocket = self._parser.get_method() == b"GET" and headers[b"upgrade"].lower() == b"websocket"
+        if sessions is None or not is_websocket or self._parser.get_http_version() != "1.1":
             self._refuse_and_close(error_response(MalformedHeader("no Upgrade but that to a WebSocket is served here")))
             return
         if self._refusal is not None or transport is None or self._task is not None or self._waiting:
@@ -289,10 +297,15 @@ class HttpConnection(asyncio.Protocol):
             self._body = []
 
     def _refuse_and_close(self, response: Response) -> None:
-        if not self._closing:
-            if self._task is None:
-                self._write(self._server.writer.write(response, origin=None, keep_alive=False))
+        """Ends the connection with ``response``, behind the answers to what came before it."""
+        if self._closing or self._is_last:
+            return
+        if self._task is None:
+            self._write(self._server.writer.write(response, origin=None, keep_alive=False))
             self.close()
+        else:
+            self._is_last = True
+            self._waiting.append((response, None, False))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
