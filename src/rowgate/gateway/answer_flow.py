@@ -48,7 +48,7 @@ class AnswerFlow:
         self._position = 0  # of the result that is being written
         self._is_open = self._has_rows = False
         self.begun = False
-        """Whether the client has been told something already."""
+        """Whether rows have been taken, so that nothing else has the whole result."""
         self.size = 0
         """Bytes of the body so far."""
 
@@ -63,6 +63,7 @@ class AnswerFlow:
         if self._closed or source is not self._source:
             return  # of a run that was given up
         self.threshold = 0
+        self.begun = True
         if self._format is not None:
             self._write_rows(ended, prepared, regions)
             return
@@ -121,7 +122,6 @@ class AnswerFlow:
 
     def _begin(self, types: ArrayTypes) -> None:
         self._format = self._make_format(self._request, types)
-        self.begun = True
         headers = () if self._request.transaction is None else self._request.transaction.echo
         self._channel.begin_body(Response(200, b"", headers, content_type=self._format.content_type))
         self._write(self._format.begin())

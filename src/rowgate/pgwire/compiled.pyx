@@ -647,3 +647,44 @@ cdef Py_ssize_t _fill(bytes region, Py_ssize_t width, Columns* columns, Py_ssize
                 at += length
         row += 1
     return row
+
+
+# --- answers --------------------------------------------------------------------------------------------------
+
+
+def read_answer(bytes data not None, Py_ssize_t position):
+    """The answer to an exchange of known statements that all succeed, if it is whole: most answers are.
+
+    That is BindComplete, rows and CommandComplete for each statement, then ReadyForQuery. Gives where it ends, for each
+    statement its region of rows (b"" for none) and its command tag, and the transaction's status; None for anything else,
+    which is then read message by message.
+    """
+    cdef const unsigned char* start = <const unsigned char*>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t total = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t length, rows
+    cdef list parts = []
+    while total - position >= HEADER_BYTES:
+        if start[position] == c"Z":
+            if total - position < 6 or _length(start + position + 1) != 5 or not parts:
+                return None
+            return position + 6, parts, start[position + 5]
+        if start[position] != c"2" or _length(start + position + 1) != 4:
+            return None
+        position += HEADER_BYTES
+        rows = position
+        while total - position >= HEADER_BYTES and start[position] == DATA_ROW:
+            length = _length(start + position + 1)
+            if length < 4 or length > total - position - 1:
+                return None
+            position += length + 1
+        if total - position < HEADER_BYTES or start[position] != c"C":
+            return None
+        length = _length(start + position + 1)
+        if length < 4 or length > total - position - 1:
+            return None
+        parts.append((
+            PyBytes_FromStringAndSize(<const char*>start + rows, position - rows),
+            PyBytes_FromStringAndSize(<const char*>start + position + HEADER_BYTES, length - 4),
+        ))
+        position += length + 1
+    return None

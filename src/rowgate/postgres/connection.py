@@ -117,7 +117,17 @@ class Connection(asyncio.Protocol):
             exchange = turns.head
             if self._received > self._max_result_bytes and exchange is not None and not exchange.flows:
                 raise self._too_large()
-            for kind, body in self._stream.feed(data):
+            position = 0
+            while exchange is not None and not self._stream.pending:
+                end = exchange.receive_whole(data, position)
+                if not end:
+                    break
+                position = end
+                self._finish(exchange)
+                exchange = turns.head
+            if position == len(data):
+                return
+            for kind, body in self._stream.feed(data[position:] if position else data):
                 if exchange is None:
                     self._receive_unasked(kind)
                 elif exchange.receive(kind, body):

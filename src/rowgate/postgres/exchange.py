@@ -17,6 +17,7 @@ import msgspec
 from rowgate.errors import DatabaseError, ProtocolViolation
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import Field, error_fields, row_description
+from rowgate.pgwire.implementation import IS_COMPILED, compiled
 from rowgate.pgwire.rows import RowEncoder, fields_json
 from rowgate.pgwire.stream import count_messages
 from rowgate.pgwire.types import ArrayType
@@ -119,7 +120,7 @@ class Flow(Protocol):
 
     @property
     def begun(self) -> bool:
-        """Whether something has gone on to the client, so that the request cannot run once more."""
+        """Whether it has taken rows, so that the request cannot run once more."""
         ...
 
     def run_from(self, source: RowSource) -> None:
@@ -201,6 +202,26 @@ class Exchange:
         else:
             self._receive_rarer(kind, body)
         return False
+
+    def receive_whole(self, data: bytes, position: int) -> int:
+        """Takes the answer from ``position`` on if it is whole and nothing in it is unusual; gives where it ends.
+
+        0 means that nothing was taken: the messages are to be received one by one.
+        """
+        if not IS_COMPILED or self._flow is not None or self._index or self._regions or self.error is not None:
+            return 0
+        found = compiled.read_answer(data, position)
+        if found is None:
+            return 0
+        end, parts, status = found
+        if len(parts) != len(self._steps):
+            return 0
+        for step, (region, tag) in zip(self._steps, parts, strict=True):
+            if step.kind == "statement" and step.prepared is not None:
+                self._results.append(Result(step.prepared, [region] if region else [], tag))
+        self._index = len(self._steps)
+        self.status = status
+        return end
 
     @property
     def flows(self) -> bool:

@@ -53,6 +53,11 @@ class Answered(Protocol):
         """Takes one message; True when it was ReadyForQuery. Raises ProtocolViolation."""
         ...
 
+    def receive_whole(self, data: bytes, position: int) -> int:
+        """Takes the whole answer from ``position`` on where that can be done at once; where it ends, 0 where nothing
+        was taken."""
+        ...
+
     def outcome(self, seconds: float) -> Outcome:
         """The end, once ``receive`` has returned True; ``seconds`` is how long it took."""
         ...

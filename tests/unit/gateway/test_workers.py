@@ -38,6 +38,7 @@ from rowgate.settings import Settings
 KEPT = {
     "port", "tcp_port", "workers", "admin_port", "connect_timeout_ms", "statement_timeout_ms", "queue_timeout_ms",
     "max_body_bytes", "max_result_bytes", "max_batch_statements", "max_statement_bytes", "max_result_rows",
+    "stream_above_bytes",
     "subject_pool_percent", "rate_burst_seconds", "statement_cache_size", "token_cache_size", "token_leeway_seconds",
     "login_timeout_seconds", "client_stall_seconds", "keep_alive_seconds", "request_timeout_seconds",
     "shutdown_seconds", "activity_records",

@@ -1,8 +1,14 @@
 """Collecting the answer to a pipelined write: results, the step that failed, and what taints a connection."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rowgate.errors import ProtocolViolation
+from rowgate.pgwire.messages import raw
+from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Exchange, Prepared, Step
 
 PARSED, BOUND, ROW, DONE, READY, ERROR = 0x31, 0x32, 0x44, 0x43, 0x5A, 0x45
@@ -61,3 +67,58 @@ def test_messages_that_do_not_belong_are_refused() -> None:
     exchange.receive(DONE, b"SELECT 1\0")
     with pytest.raises(ProtocolViolation):
         exchange.receive(DONE, b"SELECT 1\0")
+
+
+ORDINARY = [(BOUND, b""), (ROW, b"\0\1\0\0\0\1x"), (DONE, b"SELECT 1\0")]
+MESSAGES = st.lists(
+    st.sampled_from([*ORDINARY, *ORDINARY, (READY, b"I"), (READY, b"T"), (READY, b""), (PARSED, b""), (0x49, b""),
+                     (BOUND, b"x"), (0x4E, b"\0"), (ERROR, ERROR_BODY)]), max_size=12,
+)  # fmt: skip
+
+
+def answer_of(messages: list[tuple[int, bytes]]) -> bytes:
+    return b"".join(raw(bytes((kind,)), body) for kind, body in messages)
+
+
+def one_by_one(exchange: Exchange, data: bytes) -> int:
+    """How many bytes it took up to its end; 0 where it has not ended or was no answer."""
+    stream, taken = MessageStream(1 << 20, group_rows=True), 0
+    with suppress(ProtocolViolation):
+        for kind, body in stream.feed(data):
+            taken += len(body) + (0 if kind == ROW else 5)
+            if exchange.receive(kind, body):
+                return taken
+    return 0
+
+
+WHOLE = st.integers(1, 3).map(lambda count: [*ORDINARY * count, (READY, b"I"), (BOUND, b"")])
+
+
+@given(MESSAGES | WHOLE, st.integers(0, 30))
+def test_a_whole_answer_is_the_same_as_its_messages(messages: list[tuple[int, bytes]], cut: int) -> None:
+    steps = [Step("context"), Step("statement", Prepared(b"a")), Step("statement", Prepared(b"b"))]
+    data = answer_of(messages)[: -cut or None]
+    for count in (1, 2, 3):
+        whole, apart = Exchange(steps[:count]), Exchange(steps[:count])
+        end = whole.receive_whole(b"before" + data, 6)
+        if end:
+            assert one_by_one(apart, data) == end - 6
+            assert [(one.prepared, one.regions, one.tag) for one in whole.outcome().results] == [
+                (one.prepared, one.regions, one.tag) for one in apart.outcome().results
+            ]
+            assert (whole.status, whole.parsed_steps) == (apart.status, apart.parsed_steps)
+        else:
+            assert not whole.outcome().results
+
+
+def test_an_ordinary_answer_is_taken_whole_and_only_by_what_waits_for_it() -> None:
+    data = answer_of([*ORDINARY, (BOUND, b""), (DONE, b"SELECT 0\0"), (READY, b"I")])
+    steps = [Step("context"), Step("statement", Prepared(b"a"))]
+    exchange = Exchange(steps)
+    assert exchange.receive_whole(data, 0) == len(data)
+    assert [(one.regions, one.tag) for one in exchange.outcome().results] == [([], b"SELECT 0\0")]
+    assert Exchange(steps[:1]).receive_whole(data, 0) == 0
+    begun = Exchange(steps)
+    begun.receive(*ORDINARY[0])
+    begun.receive(*ORDINARY[1])
+    assert begun.receive_whole(data, 0) == 0

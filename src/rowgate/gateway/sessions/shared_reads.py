@@ -83,6 +83,10 @@ class SharedAnswer:
             self.on_parsed()
         return False
 
+    def receive_whole(self, data: bytes, position: int) -> int:
+        """Its messages are looked at one by one."""
+        return 0
+
     def outcome(self, seconds: float) -> Outcome:
         """How it ended."""
         return Outcome([], self.error, None, seconds=seconds)
