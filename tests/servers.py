@@ -28,7 +28,8 @@ import rowgate
 from rowgate.postgres.embedded import EmbeddedPostgres
 from tests.ports import reserve
 
-PLAIN_PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+PLAIN_PROGRAMS = Path(os.environ.get("ROWGATE_TEST_POSTGRES", "/usr/lib/postgresql/15/bin"))
+"""The programs of the plain server. Another version's, where somebody wants to know about that one."""
 EXTENSION_FILES = tuple(sorted((Path(rowgate.__file__).parent / "rls" / "sql").glob("pg_session_jwt*")))
 
 _numbers = count(1)
@@ -50,13 +51,13 @@ class TestServer(Protocol):
 
 
 class Embedded18(EmbeddedPostgres):
-    """The embedded server in a folder of its own, without fsync."""
+    """The embedded server in a folder of its own, without fsync; without ``extension_files`` it knows no extension."""
 
     major_version = 18
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, extension_files: tuple[Path, ...] = EXTENSION_FILES, **options: Any) -> None:
         self.folder = temporary_folder()
-        super().__init__(self.folder / "data", port=reserve(), fsync=False, extension_files=EXTENSION_FILES, **options)
+        super().__init__(self.folder / "data", port=reserve(), fsync=False, extension_files=extension_files, **options)
 
     def remove(self) -> None:
         """Stops the server and deletes its data."""

@@ -205,6 +205,32 @@ def test_large_bodies_and_answers_behind_a_proxy(proxy: Proxy, stack: Stack) -> 
     assert (too_large.status_code, json.loads(too_large.text)["routine"]) == (413, "rowgate:body_too_large")
 
 
+def test_a_large_result_flows_through_a_proxy(proxy: Proxy, stack: Stack) -> None:
+    """Its first row is here while Postgres still waits to send the rest, which fits no buffer on the way."""
+    count = 40_000
+    headers = {
+        "Neon-Connection-String": stack.authenticated_url,
+        "Authorization": f"Bearer {stack.tokens['alice']}",
+        "Accept": "application/x-ndjson",
+    }
+    query = f"select i, repeat('x', 1000) as flowing from generate_series(1, {count}) as i"
+    waiting = (
+        "select count(*) from pg_stat_activity where state = 'active' and query like '%as flowing from%'"
+        " and pid <> pg_backend_pid()"
+    )
+    with (
+        httpx.Client(verify=proxy.trusted, timeout=60) as client,
+        client.stream("POST", f"https://{proxy.address}/sql", headers=headers, json={"query": query}) as answer,
+        psycopg.connect(stack.superuser_url, autocommit=True) as superuser,
+    ):
+        assert answer.status_code == 200
+        lines = answer.iter_lines()
+        first = [json.loads(next(lines)), json.loads(next(lines))]
+        assert superuser.execute(waiting.encode()).fetchone() == (1,)
+        assert [row["i"] for row in first] == [1, 2]
+        assert sum(1 for _ in lines) == count - 2
+
+
 def test_websocket_behind_a_proxy(proxy: Proxy, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session, and rows that arrive while the statement still runs."""
     monkeypatch.setenv("SSL_CERT_FILE", proxy.authority)

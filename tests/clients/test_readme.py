@@ -32,6 +32,16 @@ BLOCK = re.compile(
     r"<!-- (?P<what>run|file|prints)(?:: (?P<name>\S+))? -->\n```(?P<language>[a-z]*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
+ORMS = ["drizzle", "kysely", "prisma", "python", "sqlalchemy", "django"]
+BESIDE_A_STACK = [
+    ("concepts.md", "owner", 2,
+     "create table concepts.todos (user_id text); create table concepts.projects (org_id text)"),
+    ("local-identity.md", "stack", 2, ""),
+    ("sessions.md", "stack", 1, ""),
+    ("how-to/existing-postgres.md", "numbers", 1,
+     "create table concepts.customers (id int, external_id text); create table concepts.orders (customer_id int)"),
+]  # fmt: skip
+"""Pages of docs/, the place of their blocks and how many there are, and the tables that a reader has already."""
 OWN_POSTGRES = "postgresql://postgres:secret@db.example:5432/app"
 
 
@@ -146,7 +156,7 @@ def stack_with_todos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["drizzle", "kysely", "prisma", "python", "sqlalchemy", "django"])
+@pytest.mark.parametrize("name", ORMS)
 def test_each_orm_as_its_page_says(name: str, stack_with_todos: Stack, tmp_path: Path) -> None:
     stack_with_todos.owner("delete from todos")
     reader = reader_beside(stack_with_todos, tmp_path / "reader")
@@ -155,17 +165,7 @@ def test_each_orm_as_its_page_says(name: str, stack_with_todos: Stack, tmp_path:
     assert reader.read(HOW_TO / f"{name}.md", where="orm") == 1
 
 
-@pytest.mark.parametrize(
-    ("page", "where", "blocks", "tables"),
-    [
-        ("concepts.md", "owner", 2,
-         "create table concepts.todos (user_id text); create table concepts.projects (org_id text)"),
-        ("local-identity.md", "stack", 2, ""),
-        ("sessions.md", "stack", 1, ""),
-        ("how-to/existing-postgres.md", "numbers", 1,
-         "create table concepts.customers (id int, external_id text); create table concepts.orders (customer_id int)"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("page", "where", "blocks", "tables"), BESIDE_A_STACK)
 def test_blocks_of_pages_beside_a_stack(
     page: str, where: str, blocks: int, tables: str, stack_with_todos: Stack, tmp_path: Path
 ) -> None:
@@ -269,6 +269,22 @@ def serves(database_url: str) -> bool:
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_every_block_that_is_marked_is_run_by_a_test() -> None:
+    found = set()
+    for path in [README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/README.md")]:
+        text = path.read_text("utf-8")
+        blocks = list(BLOCK.finditer(text))
+        assert len(blocks) == len(re.findall(r"^<!-- (?:run|file|prints)\b", text, re.MULTILINE)), path
+        found |= {(str(path.relative_to(ROOT)), block["name"]) for block in blocks if block["what"] == "run"}
+    assert found == {
+        ("README.md", None), ("README.md", "own"), ("docs/guide.md", None), ("docs/quickstart.md", None),
+        ("docs/operations.md", "own"), ("docs/how-to/existing-postgres.md", "existing"),
+        ("docs/how-to/neon-authorize.md", "moving"),
+        *((f"docs/how-to/{name}.md", "orm") for name in ORMS),
+        *((f"docs/{page}", where) for page, where, _, _ in BESIDE_A_STACK),
+    }  # fmt: skip
 
 
 def test_a_reader_notices_what_is_not_so(tmp_path: Path) -> None:

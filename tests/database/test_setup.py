@@ -107,6 +107,26 @@ def test_a_managed_owner_sets_up_everything(bare: TestServer) -> None:
             client.execute("SELECT auth.user_id() FROM todos")
 
 
+@pytest.fixture(scope="module")
+def without_extension() -> Iterator[Embedded18]:
+    """A Postgres 18 as a managed service has it: nobody may write to its extension folder."""
+    server = Embedded18(extension_files=())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def test_a_managed_owner_without_the_extension_since_postgres_16(without_extension: Embedded18) -> None:
+    """A membership that a role gives itself there does not inherit: what is handed over is out of reach."""
+    with managed(without_extension) as (_, conninfo), psycopg.connect(conninfo) as connection:
+        outcome = apply(connection)
+        assert outcome.plan.is_complete, [step for step in outcome.plan.steps if step.problem]
+        assert apply(connection).applied == ()
+        assert connection.execute("SELECT auth.user_id(), auth.org_id()").fetchone() == (None, None)
+
+
 def test_planning_changes_nothing_and_tells_no_secret(bare: TestServer, database: str) -> None:
     options = SetupOptions(control_password=CONTROL_PASSWORD)
     with psycopg.connect(bare.conninfo(database), autocommit=True) as connection:

@@ -36,14 +36,16 @@ def files() -> tuple[Path, ...]:
 def script() -> str:
     """The extension's scripts as ordinary SQL, for servers whose extension folder cannot be written.
 
-    The first line of each, which keeps psql from running it by mistake, is left out. Must run in a transaction.
+    The first line of each, which keeps psql from running it by mistake, is left out. Must run in a transaction. The
+    first script hands everything over to rowgate_owner, so the others run as that role: whoever is its member without
+    INHERIT (what a role gives itself since PostgreSQL 16) may do nothing with it otherwise.
     """
-    return "\n".join(_plain(file) for file in files()[1:])
+    return _plain(files()[1]) + "\n" + upgrade_script()
 
 
 def upgrade_script() -> str:
-    """The same from the first version on, to be run as the owner of what is there."""
-    return _plain(files()[2])
+    """The same from the first version on, where that is there already."""
+    return f"SET LOCAL ROLE rowgate_owner;\n{_plain(files()[2])}\nRESET ROLE;\n"
 
 
 def _plain(file: Path) -> str:

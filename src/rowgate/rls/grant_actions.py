@@ -91,7 +91,7 @@ def _extension_sql(is_available: bool, is_there: bool, is_extension: bool) -> st
     if is_there and is_extension:
         return f"ALTER EXTENSION {name} UPDATE TO '{version}';\n"
     if is_there:
-        return f"SET LOCAL ROLE rowgate_owner;\n{extension.upgrade_script()}\nRESET ROLE;\n"
+        return extension.upgrade_script()
     return f"CREATE EXTENSION {name} VERSION '{version}';\n" if is_available else extension.script()
 
 
