@@ -124,6 +124,7 @@ def _total(milliseconds: float) -> Any:
 
 def test_a_journal_is_kept_where_somebody_reads_it() -> None:
     assert Journal.of(Settings()) is None
+    assert Journal.of(Settings(admin_port=0, activity_records=0)) is None
     console = Journal.of(Settings(admin_port=0, activity_records=2))
     assert console is not None
     for name in ("", "other", ""):

@@ -92,6 +92,7 @@ class ActivityPage:
         self._has_file = bool(settings.audit_log) and settings.audit_log != STANDARD_ERROR
         self._file = Path(settings.audit_log)
         self._in_memory = settings.activity_records
+        self._workers = settings.workers
         self._meanings = {one.code: _first_sentence(one.__doc__ or "") for one in catalogue()} | _WORDS
 
     def routes(self, doorway: Doorway) -> list[Route]:
@@ -140,6 +141,7 @@ class ActivityPage:
         return self._frame.page(
             visit.request, visit.session, template, chosen=chosen, width=WIDTH, height=HEIGHT, fronts=FRONTS,
             since=SINCE, has_file=self._has_file, file=self._file.name, in_memory=self._in_memory, process=os.getpid(),
+            workers=self._workers, is_kept=self._is_kept(),
             started=_moment(activity.started_at), is_empty=not activity.outcomes, moment=_moment, time_of=_time,
             outcomes=sorted(activity.outcomes), rate=count / 60, failed=sum(one.failed for one in last_minute),
             count=count, percentiles=_percentiles(last_minute), bars=rate_bars(windows), lines=time_lines(windows),
@@ -148,6 +150,10 @@ class ActivityPage:
             users=activity.users.heaviest(HEAVIEST), pools=self._pools(visit), sessions=self._gateway.session_count,
             rows=await self._rows(visit, chosen, activity),
         )  # fmt: skip
+
+    def _is_kept(self) -> bool:
+        journal = self._gateway.journal
+        return journal is not None and journal.activity is not None
 
     def _record(self, visit: Visit, record: RequestRecord | None) -> Response:
         if record is None or not self._is_open_to(visit, record):
