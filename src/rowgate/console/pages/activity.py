@@ -34,6 +34,8 @@ from rowgate.settings import Settings
 
 PATH: Final = "/activity"
 SHOWN: Final = 25
+LOOKED_AT: Final = 5_000
+"""How many records in memory are looked at for one page."""
 HEAVIEST: Final = 10
 MINUTE: Final = 60 // WINDOW_SECONDS
 FRONTS: Final = ("http", "session")
@@ -116,10 +118,8 @@ class ActivityPage:
         """One request by its number since the start."""
         number = _number(visit.request.path_params["number"])
         journal = self._gateway.journal
-        newest_first = journal.recent(self._in_memory) if journal is not None else []
-        place = -1 if journal is None or number is None else journal.taken - number
-        record = newest_first[place] if 0 <= place < len(newest_first) else None
-        return self._record(visit, record)
+        found = [] if journal is None or number is None else journal.numbered(number + 1, 1)
+        return self._record(visit, next((record for known, record in found if known == number), None))
 
     async def record_in_file(self, visit: Visit) -> Response:
         """One request by its place in the audit file."""
@@ -226,15 +226,15 @@ class ActivityPage:
         if journal is None:
             return Rows((), "")
         found: list[Row] = []
-        last = 0
-        for place, record in enumerate(journal.recent(self._in_memory)):
-            number = journal.taken - place
-            if (chosen.before is None or number < chosen.before) and chosen.wanted.takes(record):
-                if len(found) == SHOWN:
-                    return Rows(tuple(found), chosen.query(before=last))
+        number = 0
+        # Bounded, because requests wait meanwhile.
+        looked_at = journal.numbered(chosen.before, LOOKED_AT)
+        for number, record in looked_at:
+            if chosen.wanted.takes(record):
                 found.append(Row(record, f"{PATH}/memory/{number}", self._first_text(activity, record)))
-                last = number
-        return Rows(tuple(found), "")
+                if len(found) == SHOWN:
+                    break
+        return Rows(tuple(found), chosen.query(before=number) if journal.numbered(number, 1) else "")
 
     async def _rows_of_file(self, chosen: Chosen, activity: Activity) -> Rows:
         try:

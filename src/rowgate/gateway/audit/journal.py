@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rowgate.errors import SettingInvalid
@@ -60,6 +61,14 @@ class Journal:
         """The last records, the newest first."""
         newest_first = reversed(self._recent)
         return [record for record, _ in zip(newest_first, range(most), strict=False)]
+
+    def numbered(self, before: int | None, most: int) -> list[tuple[int, RequestRecord]]:
+        """Records with their numbers since the start (from 1), the newest first: at most ``most``, of those that are
+        still in memory and came before the one with the number ``before`` (None: all)."""
+        newest = self.taken if before is None else min(before - 1, self.taken)
+        skipped = self.taken - newest
+        found = islice(reversed(self._recent), skipped, skipped + most)
+        return [(newest - place, record) for place, record in enumerate(found)]
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
