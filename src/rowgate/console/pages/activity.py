@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from rowgate.console.pages.access import Doorway, Visit
 from rowgate.console.pages.charts import HEIGHT, WIDTH, rate_bars, time_lines
 from rowgate.console.pages.frame import Frame
+from rowgate.console.pages.times_and_numbers import time_of_day, to_the_second, whole_number
 from rowgate.errors import RequestRefused, StatementRefused, catalogue
 from rowgate.gateway.allowlist_file import plain
 from rowgate.gateway.audit.activity import WINDOW_SECONDS, Activity, Total, Window, percentile
@@ -116,14 +116,14 @@ class ActivityPage:
 
     async def record_in_memory(self, visit: Visit) -> Response:
         """One request by its number since the start."""
-        number = _number(visit.request.path_params["number"])
+        number = whole_number(visit.request.path_params["number"])
         journal = self._gateway.journal
         found = [] if journal is None or number is None else journal.numbered(number + 1, 1)
         return self._record(visit, next((record for known, record in found if known == number), None))
 
     async def record_in_file(self, visit: Visit) -> Response:
         """One request by its place in the audit file."""
-        place = _number(visit.request.path_params["number"])
+        place = whole_number(visit.request.path_params["number"])
         record = None
         if self._has_file and place is not None:
             try:
@@ -142,7 +142,7 @@ class ActivityPage:
             visit.request, visit.session, template, chosen=chosen, width=WIDTH, height=HEIGHT, fronts=FRONTS,
             since=SINCE, has_file=self._has_file, file=self._file.name, in_memory=self._in_memory, process=os.getpid(),
             workers=self._workers, is_kept=self._is_kept(),
-            started=_moment(activity.started_at), is_empty=not activity.outcomes, moment=_moment, time_of=_time,
+            started=to_the_second(activity.started_at), is_empty=not activity.outcomes, time_of=time_of_day,
             outcomes=sorted(activity.outcomes), rate=count / 60, failed=sum(one.failed for one in last_minute),
             count=count, percentiles=_percentiles(last_minute), bars=rate_bars(windows), lines=time_lines(windows),
             failed_in_all=sum(one.failed for one in windows), count_in_all=sum(one.count for one in windows),
@@ -162,7 +162,7 @@ class ActivityPage:
                 hint="Memory holds the latest; with audit_log the file has all of them.",
             )
         return self._frame.page(
-            visit.request, visit.session, "activity_record.html", record=record, at=_moment(record.time),
+            visit.request, visit.session, "activity_record.html", record=record, at=to_the_second(record.time),
             meaning=self._meanings.get(record.outcome, ""), texts=self._texts(self._activity(visit), record),
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class ActivityPage:
             visit.endpoint.name,
         )
         is_file = self._has_file and query.get("from") == "file"
-        before = _number(query.get("before", ""))
+        before = whole_number(query.get("before", ""))
         is_live = query.get("live") != "off" and not is_file and before is None
         return Chosen(wanted, since, is_file, before, is_live)
 
@@ -276,15 +276,3 @@ def _without_constants(text: str) -> str:
         return " ".join(plain(text).split()) if text else ""
     except StatementRefused:
         return ""
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
-
-
-def _moment(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
