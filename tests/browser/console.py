@@ -68,6 +68,7 @@ class Visitor:
                 continue
             self.page.set_viewport_size(size)
             self.page.emulate_media(color_scheme=theme)
+            assert self.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == theme, name
             if is_shown or size is WIDE:
                 assert self.violations() == [], (name, theme, size)
             if is_shown or ALL_SCREENS:

@@ -147,6 +147,8 @@ def test_a_provider_is_disabled_and_enabled(empty: Stack, visitor: Visitor, cler
 def test_why_bob_has_no_row(visitor: Visitor) -> None:
     page = visitor.page
     visitor.open("/sql")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Statement")).to_be_focused()
     page.get_by_label("Statement").fill("SELECT task FROM todos")
     page.get_by_label("Run as").select_option("user:user_bob")
     page.keyboard.press("Tab")
@@ -304,7 +306,7 @@ def test_the_theme_is_switched_and_kept(visitor: Visitor) -> None:
     page.get_by_role("button", name="Switch between light and dark").click()
     visitor.open("/authorize")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
-    page.get_by_role("button", name="Switch between light and dark").click()
+    page.evaluate("localStorage.clear()")  # from now on the browser's own theme counts again
 
 
 def test_another_site_cannot_frame_it(visitor: Visitor, browser: Browser) -> None:

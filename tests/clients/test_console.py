@@ -129,6 +129,14 @@ def test_a_page_weighs_little(console: httpx.Client, page: str) -> None:
     assert len(text) + sum(len(console.get(part).content) for part in parts) < 150_000
 
 
+def test_files_are_kept_by_browsers_until_they_change(console: httpx.Client) -> None:
+    address = re.search(r'href="(/static/console.css\?[0-9a-f]{12})"', console.get("/connect").text)
+    assert address
+    assert "immutable" in console.get(address[1]).headers["cache-control"]
+    for other in ("/static/console.css", "/static/console.css?0123456789ab"):
+        assert console.get(other).headers["cache-control"] == "no-cache"
+
+
 def test_no_address_of_the_visitor_is_gone_to(stack: Stack) -> None:
     """Open redirect: nothing that a link or a form says changes where one is led."""
     for path in ("/?next=https://evil.example", "//evil.example", "/sign-in?return=//evil.example"):

@@ -124,12 +124,17 @@ def _total(milliseconds: float) -> Any:
 
 def test_a_journal_is_kept_where_somebody_reads_it() -> None:
     assert Journal.of(Settings()) is None
+    assert Journal.of(Settings(admin_port=0, activity_records=0)) is None
     console = Journal.of(Settings(admin_port=0, activity_records=2))
     assert console is not None
     for name in ("", "other", ""):
         console.add(record(endpoint=name), ["select 1"])
     assert {name: one.outcomes["ok"] for name, one in (console.activity or {}).items()} == {"": 2, "other": 1}
     assert (console.taken, len(console.recent(9))) == (3, 2)
+    assert [number for number, _ in console.numbered(None, 9)] == [3, 2]
+    assert [number for number, _ in console.numbered(3, 9)] == [2]
+    assert [console.numbered(before, 9) for before in (2, 1, 0)] == [[], [], []]
+    assert len(console.numbered(10**9, 9)) == 2
     file_alone = Journal(Settings())
     file_alone.add(record())
     assert file_alone.activity is None

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from rowgate.console.pages.access import Doorway, Visit
 from rowgate.console.pages.charts import HEIGHT, WIDTH, rate_bars, time_lines
 from rowgate.console.pages.frame import Frame
+from rowgate.console.pages.times_and_numbers import time_of_day, to_the_second, whole_number
 from rowgate.errors import RequestRefused, StatementRefused, catalogue
 from rowgate.gateway.allowlist_file import plain
 from rowgate.gateway.audit.activity import WINDOW_SECONDS, Activity, Total, Window, percentile
@@ -34,6 +34,8 @@ from rowgate.settings import Settings
 
 PATH: Final = "/activity"
 SHOWN: Final = 25
+LOOKED_AT: Final = 5_000
+"""How many records in memory are looked at for one page."""
 HEAVIEST: Final = 10
 MINUTE: Final = 60 // WINDOW_SECONDS
 FRONTS: Final = ("http", "session")
@@ -92,6 +94,7 @@ class ActivityPage:
         self._has_file = bool(settings.audit_log) and settings.audit_log != STANDARD_ERROR
         self._file = Path(settings.audit_log)
         self._in_memory = settings.activity_records
+        self._workers = settings.workers
         self._meanings = {one.code: _first_sentence(one.__doc__ or "") for one in catalogue()} | _WORDS
 
     def routes(self, doorway: Doorway) -> list[Route]:
@@ -113,16 +116,14 @@ class ActivityPage:
 
     async def record_in_memory(self, visit: Visit) -> Response:
         """One request by its number since the start."""
-        number = _number(visit.request.path_params["number"])
+        number = whole_number(visit.request.path_params["number"])
         journal = self._gateway.journal
-        newest_first = journal.recent(self._in_memory) if journal is not None else []
-        place = -1 if journal is None or number is None else journal.taken - number
-        record = newest_first[place] if 0 <= place < len(newest_first) else None
-        return self._record(visit, record)
+        found = [] if journal is None or number is None else journal.numbered(number + 1, 1)
+        return self._record(visit, next((record for known, record in found if known == number), None))
 
     async def record_in_file(self, visit: Visit) -> Response:
         """One request by its place in the audit file."""
-        place = _number(visit.request.path_params["number"])
+        place = whole_number(visit.request.path_params["number"])
         record = None
         if self._has_file and place is not None:
             try:
@@ -140,7 +141,8 @@ class ActivityPage:
         return self._frame.page(
             visit.request, visit.session, template, chosen=chosen, width=WIDTH, height=HEIGHT, fronts=FRONTS,
             since=SINCE, has_file=self._has_file, file=self._file.name, in_memory=self._in_memory, process=os.getpid(),
-            started=_moment(activity.started_at), is_empty=not activity.outcomes, moment=_moment, time_of=_time,
+            workers=self._workers, is_kept=self._is_kept(),
+            started=to_the_second(activity.started_at), is_empty=not activity.outcomes, time_of=time_of_day,
             outcomes=sorted(activity.outcomes), rate=count / 60, failed=sum(one.failed for one in last_minute),
             count=count, percentiles=_percentiles(last_minute), bars=rate_bars(windows), lines=time_lines(windows),
             failed_in_all=sum(one.failed for one in windows), count_in_all=sum(one.count for one in windows),
@@ -149,6 +151,10 @@ class ActivityPage:
             rows=await self._rows(visit, chosen, activity),
         )  # fmt: skip
 
+    def _is_kept(self) -> bool:
+        journal = self._gateway.journal
+        return journal is not None and journal.activity is not None
+
     def _record(self, visit: Visit, record: RequestRecord | None) -> Response:
         if record is None or not self._is_open_to(visit, record):
             raise RequestRefused(
@@ -156,7 +162,7 @@ class ActivityPage:
                 hint="Memory holds the latest; with audit_log the file has all of them.",
             )
         return self._frame.page(
-            visit.request, visit.session, "activity_record.html", record=record, at=_moment(record.time),
+            visit.request, visit.session, "activity_record.html", record=record, at=to_the_second(record.time),
             meaning=self._meanings.get(record.outcome, ""), texts=self._texts(self._activity(visit), record),
         )  # fmt: skip
 
@@ -173,7 +179,7 @@ class ActivityPage:
             visit.endpoint.name,
         )
         is_file = self._has_file and query.get("from") == "file"
-        before = _number(query.get("before", ""))
+        before = whole_number(query.get("before", ""))
         is_live = query.get("live") != "off" and not is_file and before is None
         return Chosen(wanted, since, is_file, before, is_live)
 
@@ -220,15 +226,15 @@ class ActivityPage:
         if journal is None:
             return Rows((), "")
         found: list[Row] = []
-        last = 0
-        for place, record in enumerate(journal.recent(self._in_memory)):
-            number = journal.taken - place
-            if (chosen.before is None or number < chosen.before) and chosen.wanted.takes(record):
-                if len(found) == SHOWN:
-                    return Rows(tuple(found), chosen.query(before=last))
+        number = 0
+        # Bounded, because requests wait meanwhile.
+        looked_at = journal.numbered(chosen.before, LOOKED_AT)
+        for number, record in looked_at:
+            if chosen.wanted.takes(record):
                 found.append(Row(record, f"{PATH}/memory/{number}", self._first_text(activity, record)))
-                last = number
-        return Rows(tuple(found), "")
+                if len(found) == SHOWN:
+                    break
+        return Rows(tuple(found), chosen.query(before=number) if journal.numbered(number, 1) else "")
 
     async def _rows_of_file(self, chosen: Chosen, activity: Activity) -> Rows:
         try:
@@ -270,15 +276,3 @@ def _without_constants(text: str) -> str:
         return " ".join(plain(text).split()) if text else ""
     except StatementRefused:
         return ""
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
-
-
-def _moment(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from rowgate.console.pages.access import Doorway, Visit
 from rowgate.console.pages.development import Development
 from rowgate.console.pages.frame import Frame, Refusal, go_to, paged
 from rowgate.console.pages.provider_form import given_by, label_of, preset_at, questions_for
+from rowgate.console.pages.times_and_numbers import time_of_day, to_the_minute
 from rowgate.errors import KeySetUnavailable, ProviderUnknown, RequestRefused, RowgateError
 from rowgate.gateway.gateway import Gateway
 from rowgate.identity.catalogue import CATALOGUE, preset_of
@@ -106,7 +106,7 @@ class Authorize:
         entries, page, pages = paged(await registry.provider_entries(), visit.request.query_params.get("page", ""))
         cards = [
             Card(
-                one.provider, label_of(one.provider), _date(one.created_at), one.provider.name in disabled,
+                one.provider, label_of(one.provider), to_the_minute(one.created_at), one.provider.name in disabled,
                 f"{PATH}/{quote(one.provider.name)}", self._seen(visit, one.provider.name),
                 self._development is not None and one.provider.kind == LOCAL_KIND,
                 await _keys(visit, one.provider) if _has_keys(visit, one.provider) else None,
@@ -251,7 +251,8 @@ class Authorize:
         journal = self._gateway.journal
         activity = (journal.activity or {}).get(visit.endpoint.name) if journal is not None else None
         used = activity.providers.of(name) if activity is not None else None
-        return f"{seen.count} verified, the last one used at {_clock(max(seen.last, used.last if used else 0.0))}"
+        last = max(seen.last, used.last if used else 0.0)
+        return f"{seen.count} verified, the last one used at {time_of_day(last)} UTC"
 
 
 def _has_keys(visit: Visit, provider: Provider) -> bool:
@@ -265,7 +266,7 @@ async def _keys(visit: Visit, provider: Provider) -> Keys:
     return Keys(
         tuple(key for key in found.keys.values() if set(key.algorithms) & set(provider.algorithms)),
         tuple(f"{key.key_id}: {key.reason}" for key in found.skipped),
-        "" if fetched_at is None or provider.key_set else _clock(fetched_at),
+        "" if fetched_at is None or provider.key_set else time_of_day(fetched_at),
     )
 
 
@@ -319,11 +320,3 @@ def _provider(visit: Visit) -> Provider:
         if one.name == _name(visit):
             return one
     raise ProviderUnknown("No provider has this name.")
-
-
-def _date(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _clock(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S UTC")

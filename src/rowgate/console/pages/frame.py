@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -83,17 +84,22 @@ class Frame:
         )
         self._templates.filters["mark"] = lambda text: f"mark-{sum(str(text).encode()) % MARKS}"
         self._static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
+        self._editions = {name: sha256(data).hexdigest()[:12] for name, data in self._static.items()}
+        self._templates.globals["static"] = lambda name: f"/static/{name}?{self._editions[name]}"
 
     def routes(self) -> list[Route]:
         """The files that pages load."""
         return [Route("/static/{name}", self.static, methods=["GET"])]
 
     async def static(self, request: Request) -> Response:
-        """200 and the file; it is nobody's secret."""
+        """200 and the file; it is nobody's secret. By the address that pages give, which is another one for another
+        content, browsers keep it."""
         name = request.path_params["name"]
         if name not in self._static:
             return Response(status_code=404)
-        return Response(self._static[name], headers={"Cache-Control": "no-cache"}, media_type=_STATIC[name])
+        is_edition = request.url.query == self._editions[name]
+        kept = "public, max-age=31536000, immutable" if is_edition else "no-cache"
+        return Response(self._static[name], headers={"Cache-Control": kept}, media_type=_STATIC[name])
 
     def page(
         self, request: Request, session: ConsoleSession | None, name: str, status: int = 200, **values: Any

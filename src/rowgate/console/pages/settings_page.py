@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from rowgate.console.pages.access import Doorway, Visit
 from rowgate.console.pages.allowlist_section import AllowListSection
 from rowgate.console.pages.authorize import FOR_EVER
 from rowgate.console.pages.frame import Frame, go_to
+from rowgate.console.pages.times_and_numbers import to_the_minute, whole_number
 from rowgate.errors import AdminTokenUnknown, ProviderUnknown, RevocationUnknown, SettingInvalid
 from rowgate.identity.revocation import KEPT_SECONDS, Revocation
 from rowgate.settings import Settings, describe
@@ -72,12 +72,13 @@ class SettingsPage:
         tokens = (await registry.snapshot()).admin_tokens
         query = visit.request.query_params
         after = query.get("after", "")
-        revocations = await registry.revocations(after=_number(after) or 0, limit=MOST_SHOWN + 1)
+        revocations = await registry.revocations(after=whole_number(after) or 0, limit=MOST_SHOWN + 1)
         return self._frame.page(
             visit.request, visit.session, "settings.html", settings=self._shown(), new_token=new_token, tokens=tokens,
             revocations=revocations[:MOST_SHOWN],
             more=revocations[MOST_SHOWN - 1].id if revocations[MOST_SHOWN:] else 0,
-            is_first=not _number(after), targets=TARGETS, kept=KEPT, tokens_kept=TOKENS_KEPT, date=_date, what=_what,
+            is_first=not whole_number(after), targets=TARGETS, kept=KEPT, tokens_kept=TOKENS_KEPT, what=_what,
+            date=to_the_minute,
             providers=[one.name for one in visit.database.providers], provider=query.get("provider", ""),
             value=query.get("value", ""), holder=visit.session.holder, done=visit.session.take_message(),
             allowlist=await self._allowlist.section(visit), now=time.time(),
@@ -106,7 +107,7 @@ class SettingsPage:
 
     async def restore(self, visit: Visit) -> Response:
         """Takes a revocation back."""
-        number = _number(visit.fields.get("id", ""))
+        number = whole_number(visit.fields.get("id", ""))
         if number is None:
             raise RevocationUnknown("No revocation in force has this id.")
         await visit.database.registry.remove_revocation(number)
@@ -160,11 +161,7 @@ def _what(row: Revocation) -> str:
     bound = row.issued_before
     if bound is not None and bound >= FOR_EVER:
         return "everybody: disabled"
-    return words.get(row.kind, row.kind) + ("" if bound is None else f", issued before {_date(bound)}")
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
+    return words.get(row.kind, row.kind) + ("" if bound is None else f", issued before {to_the_minute(bound)}")
 
 
 def _text(value: Any) -> str:
@@ -173,7 +170,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _date(moment: float | None) -> str:
-    return "never" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rowgate.errors import SettingInvalid
@@ -30,7 +31,7 @@ class Journal:
         self._writer = AuditWriter(settings.audit_log, chained=settings.audit_chain) if settings.audit_log else None
         self._telemetry = _telemetry() if settings.opentelemetry else None
         self.with_sql = settings.audit_sql
-        self.activity: dict[str, Activity] | None = None if settings.admin_port is None else {}
+        self.activity: dict[str, Activity] | None = {} if _has_onlooker(settings) else None
         """What the console shows, by endpoint; None where there is no console."""
         self.taken = 0
         """How many records there were since the start."""
@@ -38,7 +39,7 @@ class Journal:
     @classmethod
     def of(cls, settings: Settings) -> Journal | None:
         """The journal that settings ask for; None where nobody would read it."""
-        wanted = settings.audit_log or settings.opentelemetry or settings.admin_port is not None
+        wanted = settings.audit_log or settings.opentelemetry or _has_onlooker(settings)
         return cls(settings) if wanted else None
 
     def add(self, record: RequestRecord, texts: Sequence[str] = (), traceparent: bytes | None = None) -> None:
@@ -60,6 +61,14 @@ class Journal:
         """The last records, the newest first."""
         newest_first = reversed(self._recent)
         return [record for record, _ in zip(newest_first, range(most), strict=False)]
+
+    def numbered(self, before: int | None, most: int) -> list[tuple[int, RequestRecord]]:
+        """Records with their numbers since the start (from 1), the newest first: at most ``most``, of those that are
+        still in memory and came before the one with the number ``before`` (None: all)."""
+        newest = self.taken if before is None else min(before - 1, self.taken)
+        skipped = self.taken - newest
+        found = islice(reversed(self._recent), skipped, skipped + most)
+        return [(newest - place, record) for place, record in enumerate(found)]
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -95,3 +104,8 @@ def _telemetry() -> Telemetry:
             hint="Install them with `pip install 'rowgate[otel]'`, or set opentelemetry to off.",
         ) from error
     return Telemetry()
+
+
+def _has_onlooker(settings: Settings) -> bool:
+    """Whether a console shows what is asked."""
+    return settings.admin_port is not None and settings.activity_records > 0
