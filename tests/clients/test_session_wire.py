@@ -145,8 +145,13 @@ def test_copy_that_the_client_gives_up(wire: Wire) -> None:
     assert rows(wire) == [[b"0"]]
 
 
-@pytest.mark.parametrize("message", [messages.query(b"select 1"), messages.parse(b"", b"select 1"), messages.raw(b"p", b"x\0"),
-                                     messages.execute(b""), messages.raw(b"F", bytes(10))], ids=lambda sent: chr(sent[0]))  # fmt: skip
+NO_DATA = (
+    messages.query(b"select 1"), messages.parse(b"", b"select 1"), messages.execute(b""), messages.raw(b"p", b"x\0"),
+    messages.raw(b"F", bytes(10)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("message", NO_DATA, ids=lambda sent: chr(sent[0]))
 @pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
 def test_what_is_no_data_ends_a_copy_and_its_session(wire: Wire, message: bytes, extended: bool) -> None:
     """As in Postgres, which cannot tell where the data goes on (section 54.2.6)."""

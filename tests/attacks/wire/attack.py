@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -29,8 +29,8 @@ class WireAttack:
     """One row. ``sent`` are bytes, or the parameters that a startup has beside role and database.
 
     ``answer`` is what comes back on every front: the severity and SQLSTATE of the first error (``FATAL`` is the end of
-    the connection), ``N`` where encryption is declined, ``closed`` for an end without a word, or ``served`` where it is
-    harmless. ``wall`` is what stops it.
+    the connection), ``N`` where encryption is declined, ``asked`` where the password is asked for and no more,
+    ``closed`` for an end without a word, or ``served`` where it is harmless. ``wall`` is what stops it.
     """
 
     id: str
@@ -40,17 +40,13 @@ class WireAttack:
     sent: bytes | Mapping[str, str]
     gain: str
     answer: str
-    elsewhere: Mapping[Front, str] = field(default_factory=dict)
-
-    def answer_on(self, front: Front) -> str:
-        """What comes back there."""
-        return self.elsewhere.get(front, self.answer)
 
 
 @dataclass(frozen=True)
 class TlsAttack:
     """One row about TLS. ``port`` is ``TCP`` or ``HTTPS``. The client asks for TLS as Postgres's do where ``asks`` is
-    set, sends ``in_clear`` together with that, ``raw`` in the place of its handshake, and ``sent`` inside TLS.
+    set, sends ``in_clear`` together with that, ``raw`` in the place of its handshake, and ``sent`` inside TLS;
+    or ``sent`` without TLS, as a client of another machine, where ``from_elsewhere`` is set.
 
     ``answer`` is ``refused`` (no TLS came about), ``closed``, what a ``WireAttack`` answers, or ``served``.
     """
@@ -69,6 +65,7 @@ class TlsAttack:
     in_clear: bytes = b""
     raw: bytes = b""
     sent: bytes = b""
+    from_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

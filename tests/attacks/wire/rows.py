@@ -14,7 +14,7 @@ from typing import Final
 from rowgate.pgwire import messages
 from rowgate.pgwire.messages import raw
 from rowgate.pgwire.server.requests import GSSENC_REQUEST_CODE, StartupMessage
-from tests.attacks.wire.attack import Front, Stage, TlsAttack, WebSocketAttack, WireAttack
+from tests.attacks.wire.attack import Stage, TlsAttack, WebSocketAttack, WireAttack
 from tests.unit.gateway.test_websocket_front import frame, request
 
 FIRST, STARTUP_STAGE, PASSWORD, SESSION = Stage.FIRST, Stage.STARTUP, Stage.PASSWORD, Stage.SESSION
@@ -67,11 +67,26 @@ _FIRST = [
     ("an unknown request code", pack(">ii", 8, 80877105), TWICE, "FATAL 08P01"),
     ("a startup without parameters", pack(">ii", 8, 3 << 16), TWICE, "FATAL 08P01"),
     ("a startup with bytes behind its end", messages.startup(LOGIN)[:-1] + b"y", TWICE, "FATAL 08P01"),
-    ("a startup that names two users", StartupMessage(0, ((b"user", b"authenticated"), (b"user", b"postgres"))).encode(), ROLE, "FATAL 08P01"),
+    (
+        "a startup that names two users",
+        StartupMessage(0, ((b"user", b"authenticated"), (b"user", b"postgres"))).encode(),
+        ROLE,
+        "FATAL 08P01",
+    ),
     ("a startup without a user", messages.startup({"database": "neondb"}), ROLE, "FATAL 08P01"),
     ("a name that is not UTF-8", StartupMessage(0, ((b"user", b"\xff"),)).encode(), TWICE, "FATAL 08P01"),
-    ("a request of HTTP", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "a browser's request taken for a session", "FATAL 08P01"),
-    ("a form that a browser posts", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n" + STARTUP, "a browser's request taken for a session", "FATAL 08P01"),
+    (
+        "a request of HTTP",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a browser's request taken for a session",
+        "FATAL 08P01",
+    ),
+    (
+        "a form that a browser posts",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n" + STARTUP,
+        "a browser's request taken for a session",
+        "FATAL 08P01",
+    ),
     ("a query", SELECT, EARLY, "FATAL 08P01"),
     ("a password", raw(b"p", b"x\0"), EARLY, "FATAL 08P01"),
     ("a query behind the startup", STARTUP + SELECT, EARLY, "FATAL 08P01"),
@@ -80,7 +95,12 @@ _FIRST = [
     ("a function call behind the startup", STARTUP + call(2078), EARLY, "FATAL 08P01"),
     ("COPY data behind the startup", STARTUP + raw(b"d", b"x"), EARLY, "FATAL 08P01"),
     ("a Sync behind the startup", STARTUP + SYNC, EARLY, "FATAL 08P01"),
-    ("a second startup behind the first", STARTUP + messages.startup({**LOGIN, "user": "postgres"}), ROLE, "FATAL 08P01"),
+    (
+        "a second startup behind the first",
+        STARTUP + messages.startup({**LOGIN, "user": "postgres"}),
+        ROLE,
+        "FATAL 08P01",
+    ),
     ("a password of 128 KiB", STARTUP + b"p\0\x02\0\0", MEMORY, "FATAL 08P01"),
     ("a request for GSSAPI, and a startup behind it", ASKS_FOR_GSS + STARTUP, INJECTED, "FATAL 08P01"),
     ("two requests for GSSAPI", ASKS_FOR_GSS + ASKS_FOR_GSS, TWICE, "FATAL 08P01"),
@@ -210,8 +230,6 @@ _SESSION = [
     ("a query behind Terminate", messages.TERMINATE + SELECT, UNSEEN, "closed"),
 ]  # fmt: skip
 
-_ELSEWHERE: dict[str, dict[Front, str]] = {}
-
 
 def _rows() -> list[WireAttack]:
     numbered: list[tuple[str, Stage, str, bytes | dict[str, str], str, str]] = [
@@ -221,7 +239,7 @@ def _rows() -> list[WireAttack]:
         *(("session", SESSION, what, sent, gain, answer) for what, sent, gain, answer in _SESSION),
     ]  # fmt: skip
     return [
-        WireAttack(f"wire-{number:03}", wall, stage, what, sent, gain, answer, _ELSEWHERE.get(what, {}))
+        WireAttack(f"wire-{number:03}", wall, stage, what, sent, gain, answer)
         for number, (wall, stage, what, sent, gain, answer) in enumerate(numbered, 1)
     ]
 
@@ -256,9 +274,13 @@ _TLS: Final = [
     TlsAttack("tls-18", "five thousand alerts in the place of a handshake", "time without bound (CVE-2016-8610)", "refused", asks=True, raw=ALERTS),
     TlsAttack("tls-19", "five thousand alerts behind a handshake's first byte", "time without bound (CVE-2016-8610)", "refused", raw=b"\x16\x03\x01\x00\x04" + ALERTS),
     TlsAttack("tls-20", "a handshake of SSL 2", "broken ciphers", "FATAL 08P01", raw=b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + bytes(37)),
-    TlsAttack("tls-21", "a name of another server (SNI), and a token", "another endpoint's database", "served", alpn=("postgresql",), name="evil.example", sent=STARTUP),
+    TlsAttack("tls-21", "a name of another server (SNI)", "another endpoint's database", "asked", alpn=("postgresql",), name="evil.example", sent=STARTUP),
     TlsAttack("tls-22", "HTTPS for another server's name", "another site's answers", "HTTP 400", port="HTTPS", name="evil.example", sent=b"POST /sql HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"),
     TlsAttack("tls-23", "a request of HTTP to the port of sessions, in TLS", "a browser's request taken for a session", "FATAL 08P01", alpn=("postgresql",), sent=b"POST / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    TlsAttack("tls-24", "a startup without TLS, from another machine", "tokens in clear", "FATAL 28P01", sent=STARTUP, from_elsewhere=True),
+    TlsAttack("tls-25", "a password ahead of the question for it, without TLS, from another machine", "tokens in clear", "FATAL 28P01", sent=STARTUP + raw(b"p", b"x\0"), from_elsewhere=True),
+    TlsAttack("tls-26", "a request of HTTP without TLS, from another machine", "tokens in clear", "HTTP 400", port="HTTPS", sent=b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", from_elsewhere=True),
+    TlsAttack("tls-27", "a WebSocket without TLS, from another machine", "tokens in clear", "HTTP 400", port="HTTPS", sent=request(), from_elsewhere=True),
 ]  # fmt: skip
 TLS_ATTACKS: Final = tuple(_TLS)
 
