@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
+from tests.attacks.http_cases import CASES, HttpAttack
 from tests.attacks.table.attack import NEXT, Attack
 from tests.attacks.table.rows import ATTACKS
+from tests.attacks.wire.attack import TlsAttack
+from tests.attacks.wire.rows import TLS_ATTACKS, WEBSOCKET_ATTACKS, WIRE_ATTACKS
 from typer.models import OptionInfo
 
 from docs.quickstarts import quickstart_pages, slug
@@ -95,6 +98,24 @@ Every row was tried on Postgres 18 and 15 and is tried again by each run of the 
 An empty cell means that the attack was stopped. The objects of the last group are an owner's mistakes, and are there in
 all four. Outside that group, what is open without the guard is what Postgres lets everybody do, and what no privilege
 can close. To add an attack, add a row to `tests/attacks/table/rows.py` and run `python -m tests.attacks.table`."""
+
+
+MOST_SHOWN = 110
+"""Bytes of a request that the page shows."""
+
+FRONTS_INTRO = """\
+## What is no statement
+
+The rows below are tried by each run of the tests as well, against `rowgate serve` with TLS before Postgres 18 and 15;
+those of HTTP against `rowgate dev`, in one piece and in fifty. The rows of the Postgres protocol go over TCP, TLS and
+WebSocket, and the same comes back on all three. After each, nothing of another user's has been told, and another
+user's session goes on.
+
+`FATAL` is an error and the end of the connection, `ERROR` an error of a session that goes on as its own user; five
+characters are the SQLSTATE. `asked`: the password is asked for, and no more is said. `N`: encryption is declined.
+`closed`: an end without a word. `served`: it is harmless, and was carried out. `refused`: no TLS came about. To add
+one, add a row to `tests/attacks/wire/rows.py` and run `python -m tests.attacks.wire`. What no row has tried is looked
+for by `make fuzz`."""
 
 
 class NotesIncomplete(Exception):
@@ -281,7 +302,47 @@ def attacks_page() -> str:
         numbers = (sum(letter in one.through for one in attacks) for letter in "HSNB")
         counts.append(f"| {name} | {len(attacks)} | " + " | ".join(str(number) for number in numbers) + " |")
     sections = [f"## {name.capitalize()}\n\n" + "\n".join(_attack_rows(rows)) for name, rows in groups.items()]
-    return _page([NOTICE, "# Attacks", ATTACKS_INTRO, "\n".join(counts), *sections])
+    return _page([NOTICE, "# Attacks", ATTACKS_INTRO, "\n".join(counts), *sections, *_front_sections()])
+
+
+def _front_sections() -> Iterator[str]:
+    """The attacks that are no statements, and what comes back to each."""
+    yield FRONTS_INTRO
+    wire = "".join(
+        f"| {one.id} | {one.wall} | {_cell(one.what)}, {one.stage} | {one.gain} | {one.answer} |\n"
+        for one in WIRE_ATTACKS
+    )
+    yield (
+        "## The Postgres protocol\n\n| id | wall | sent | would gain | answer |\n|---|---|---|---|---|\n"
+        + wire.rstrip()
+    )
+    tls = "".join(
+        f"| {one.id} | {_tls_port(one)} | {_cell(one.what)} | {one.gain} | {one.answer} |\n" for one in TLS_ATTACKS
+    )
+    yield "## TLS\n\n| id | port | sent | would gain | answer |\n|---|---|---|---|---|\n" + tls.rstrip()
+    opened = "".join(f"| {one.id} | {_cell(one.what)} | {one.gain} | {one.answer} |\n" for one in WEBSOCKET_ATTACKS)
+    yield "## WebSockets\n\n| id | sent | would gain | answer |\n|---|---|---|---|\n" + opened.rstrip()
+    http = "".join(f"| {one.id} | {_shown(one)} | {one.gain} | {_statuses(one)} |\n" for one in CASES)
+    yield "## HTTP\n\n| id | sent | would gain | answer |\n|---|---|---|---|\n" + http.rstrip()
+
+
+def _tls_port(attack: TlsAttack) -> str:
+    return "HTTP" if attack.port == "HTTPS" else "sessions"
+
+
+def _shown(attack: HttpAttack) -> str:
+    """The beginning of a request, in one line."""
+    text = ascii(attack.data[:MOST_SHOWN].decode("latin-1"))[1:-1]
+    return _cell(f"`{text}{'...' if len(attack.data) > MOST_SHOWN else ''}`")
+
+
+def _statuses(attack: HttpAttack) -> str:
+    ends = ", and the connection ends" if attack.closes else ""
+    return " ".join(str(status) for status in attack.statuses) + ends
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _attack_rows(attacks: Iterable[Attack]) -> Iterator[str]:

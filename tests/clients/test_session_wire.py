@@ -145,6 +145,41 @@ def test_copy_that_the_client_gives_up(wire: Wire) -> None:
     assert rows(wire) == [[b"0"]]
 
 
+NO_DATA = (
+    messages.query(b"select 1"), messages.parse(b"", b"select 1"), messages.execute(b""), messages.raw(b"p", b"x\0"),
+    messages.raw(b"F", bytes(10)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("message", NO_DATA, ids=lambda sent: chr(sent[0]))
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_what_is_no_data_ends_a_copy_and_its_session(wire: Wire, message: bytes, extended: bool) -> None:
+    """As in Postgres, which cannot tell where the data goes on (section 54.2.6)."""
+    copy = b"copy plain from stdin"
+    wire.send(run(copy) + SYNC if extended else messages.query(copy))
+    assert wire.messages(until=b"G")[-1][0] == b"G"
+    wire.send(messages.raw(b"d", b"1\tone\n") + FLUSH + SYNC + message)
+    told = wire.messages()
+    assert [kind for kind, _ in told] == [b"E"]
+    assert (error_fields(told[0][1])["S"], error_fields(told[0][1])["C"]) == ("FATAL", "08P01")
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_client_that_stops_at_the_error_of_its_copy_is_told_the_end(wire: Wire, extended: bool) -> None:
+    copy = b"copy plain from stdin"
+    wire.send(run(copy) + SYNC if extended else messages.query(copy))
+    assert wire.messages(until=b"G")[-1][0] == b"G"
+    wire.send(messages.raw(b"d", b"no number\tone\n" * 10_000))
+    assert wire.messages(until=b"E")[-1][0] == b"E"
+    if extended:
+        wire.send(SYNC)
+    assert kinds(wire) == b"Z"
+    wire.send(
+        messages.raw(b"d", b"1\tlate\n") + messages.raw(b"c", b"") + messages.query(b"select count(*) from plain")
+    )
+    assert rows(wire) == [[b"0"]]
+
+
 def test_an_empty_query(wire: Wire) -> None:
     for text in (b"", b";", b" -- nothing"):
         wire.send(messages.query(text))

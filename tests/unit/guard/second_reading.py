@@ -124,8 +124,10 @@ def complaint_about(sql: str, verdict: Verdict) -> str | None:
             *schema, last = _texts(node.get("names", []))
             if last.lstrip("_") in REGISTERED_TYPES and schema in ([], ["pg_catalog"]):
                 return f"it casts to {last}"
-        if name == "FuncCall" and _texts(node["funcname"])[-1] in OPEN_IN_SESSIONS:
-            return "it reads a setting"
+        if name == "FuncCall":
+            *schema, last = _texts(node["funcname"])
+            if last in OPEN_IN_SESSIONS and schema in ([], ["pg_catalog"]):
+                return f"it calls {last}"
     return _harm(trees[0], QUERIES) or _omission(trees[0], verdict)
 
 

@@ -13,13 +13,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from rowgate.errors import (
     ClientStalled,
     ConnectionLost,
     DatabaseError,
     InternalFault,
+    ProtocolViolation,
     RowgateError,
     SetupIncomplete,
     TokenExpired,
@@ -52,6 +53,7 @@ from rowgate.settings import Settings
 EXPIRY_MARGIN_SECONDS: Final = 1.0
 EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Close})
 READS_BEGIN: Final = frozenset({requests.Query, requests.Parse, requests.Bind})
+COPY_DATA: Final = frozenset({requests.CopyData, requests.CopyDone, requests.CopyFail})
 CANCELLED: Final = DatabaseError(
     {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "canceling statement due to user request"}
 )
@@ -120,6 +122,7 @@ class Session:
         self._waiting: deque[Event] = deque()
         self._skipping = False
         self._copying = False
+        self._copy_over: asyncio.Future[None] | None = None
         self._over = False
         self._has_last_word = False
         self._ending: RowgateError | None = None
@@ -309,11 +312,19 @@ class Session:
             raise SessionOver
         event = self._waiting.popleft()
         if isinstance(event, Violation):
-            raise event.error
+            raise self._broken(event.error)
         return event
+
+    def _broken(self, problem: ProtocolViolation) -> SessionOver:
+        """The client has broken the protocol: nothing that it has begun goes on."""
+        self.end(problem)
+        return SessionOver()
 
     async def _serve(self, request: requests.Request) -> None:
         kind = type(request)
+        if self._copying and kind not in COPY_DATA:
+            self._judge_in_copy(request)
+            return
         if kind in EXTENDED:
             if self._skipping or self._relay.failed:
                 return
@@ -422,17 +433,50 @@ class Session:
                 backend.flush()
                 await backend.settle_one(lambda: self._copying or self._relay.is_settled or self._relay.failed)
                 while self._copying:
-                    await self._copy_step(await self._next())
+                    await self._copy_step()
                 await backend.settle_one(lambda: self._relay.is_settled or self._relay.failed)
 
     # --- COPY FROM STDIN --------------------------------------------------------------------------------------
 
-    async def _copy_step(self, request: requests.Request) -> None:
+    async def _copy_step(self) -> None:
+        """Serves the client's next message, or hears from the backend that it takes no more."""
+        request = await self._next() if self._waiting else await self._next_of_copy()
+        if request is None:
+            return
         if isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
             await self._copy(request)
-        elif isinstance(request, requests.Terminate):
+        elif self._copying:
+            self._judge_in_copy(request)
+        else:
+            self._waiting.appendleft(request)  # it comes behind the end of the COPY
+
+    def _judge_in_copy(self, request: requests.Request) -> None:
+        """What is no data: Sync and Flush are ignored then, and everything else ends the connection, because where the
+        data goes on nobody can tell (PostgreSQL 18, section 54.2.6)."""
+        if isinstance(request, requests.Terminate):
             raise SessionOver
-        # Everything else is ignored while data is due, as Postgres does with Flush and Sync.
+        if not isinstance(request, requests.Sync | requests.Flush):
+            raise self._broken(
+                ProtocolViolation(
+                    f"A {type(request).__name__} came while a COPY reads data.",
+                    detail="Expected CopyData, CopyDone or CopyFail.",
+                    hint="End the COPY before anything else is asked for.",
+                )
+            )
+
+    async def _next_of_copy(self) -> requests.Request | None:
+        """The client's next message; None where the backend has ended the COPY before any came."""
+        loop = asyncio.get_running_loop()
+        self._copy_over = loop.create_future()
+        reading = loop.create_task(self._next())
+        ends: set[asyncio.Future[Any]] = {reading, self._copy_over}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return await reading if reading.done() else None
+        finally:
+            self._copy_over = None
+            reading.cancel()
+            await asyncio.wait({reading})  # only one may read
 
     async def _copy(self, request: requests.CopyData | requests.CopyDone | requests.CopyFail) -> None:
         backend = self._backend
@@ -536,6 +580,8 @@ class Session:
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
         self._copying = False
         self._has_last_word = error.is_fatal
+        if self._copy_over is not None and not self._copy_over.done():
+            self._copy_over.set_result(None)
         self._outflow.write(self._error(error, slot))
 
     def _error(self, error: DatabaseError, slot: Slot | None) -> bytes:
