@@ -11,7 +11,7 @@ INNER = b'POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 22\r\n\r\n{"query":"s
 BODY = b'{"query":"select 1"}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 DEEP = 100_000
-BOMB = gzip.compress(bytes(1 << 20))
+BOMB = gzip.compress(bytes(1 << 20), mtime=0)
 
 
 @dataclass(frozen=True)
