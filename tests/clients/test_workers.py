@@ -23,6 +23,7 @@ from rowgate.gateway.workers.channel import worker_of
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.stack import ROWGATE, until
 from tests.clients.two_gateways import Gateways, eventually, gateways_of
+from tests.plain_http import HTTP
 from tests.ports import reserve
 from tests.servers import Embedded18
 
@@ -169,7 +170,7 @@ def test_the_management_port_is_there_once_and_stays(service: Gateways) -> None:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{url}/api/v1/providers", timeout=10).status_code == 401
+            return HTTP.get(f"{url}/api/v1/providers", timeout=10).status_code == 401
         except httpx.TransportError:
             return False
 
