@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from rowgate.errors import RowgateError, WorkersFailed, catalogue
 from rowgate.gateway.workers.channel import (
     Cancel,
@@ -233,9 +235,17 @@ class Supervisor:
     # --- what comes -------------------------------------------------------------------------------------------
 
     def _hear(self, worker: Worker) -> None:
-        with suppress(BlockingIOError):
-            while (received := receive(worker.end)) is not None:
-                self._handle(worker, received[0])
+        while True:
+            try:
+                received = receive(worker.end)
+            except BlockingIOError:
+                return
+            except msgspec.MsgspecError:
+                log.error("worker %d said what is no message", worker.number)
+                continue
+            if received is None:
+                return
+            self._handle(worker, received[0])
 
     def _handle(self, worker: Worker, message: Message) -> None:
         if isinstance(message, Ready):
