@@ -78,9 +78,9 @@ class Worker:
 class Supervisor:
     """Runs ``workers`` processes that call ``serve``, which gives their exit status.
 
-    ``listeners`` are bound and do not block. ``ready`` is called when all workers serve, with the URLs that the first one
-    told, and again when another one has taken its place and told others. ``reopens``: SIGHUP means the workers' files,
-    and not the end.
+    ``listeners`` are bound and do not block. ``ready`` is called when all workers serve, with the URLs that the first
+    one told, and again when another one has taken its place and told others. ``reopens``: SIGHUP means the workers'
+    files, and not the end.
     """
 
     def __init__(
