@@ -2,9 +2,9 @@
 
 The load generator and Postgres take cores too, so a rate says how well workers scale only where both need little: the
 first request is refused by the gateway alone, after it has verified the token and judged the text, and is the same each
-time, so that wrk has little to do. What a second worker can add where all share these cores is in the column before the
-last. The last one is what cores of their own would allow: twice what one worker's time for a request is of two workers'.
-Two that stood in each other's way would take more time for each request, and that column would fall.
+time, so that wrk has little to do. What a second worker can add where all share these cores is in the column before
+the last. The last one is what cores of their own would allow: twice what one worker's time for a request is of two
+workers'. Two that stood in each other's way would take more time for each request, and that column would fall.
 """
 
 from __future__ import annotations
