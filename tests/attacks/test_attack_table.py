@@ -1,7 +1,7 @@
 """Every attack of the table, through the gateway over HTTP and in sessions, without the guard, and on the usual design.
 
-The rows say what gets through; here each is held to it on Postgres 18 and 15. What leads through the gateway must have
-its reason.
+The rows say what gets through; here each is held to it on Postgres 18, in the file beside this one on 15. What leads
+through the gateway must have its reason.
 """
 
 from __future__ import annotations
@@ -11,21 +11,29 @@ import pytest
 from tests.attacks.table.__main__ import outcomes_on
 from tests.attacks.table.attack import Attack, Way
 from tests.attacks.table.rows import ATTACKS
-from tests.servers import TestServer
+from tests.servers import Embedded18, TestServer
 
 Outcomes = tuple[int, dict[tuple[str, Way], bool]]
 
 
-@pytest.fixture(scope="module", params=["postgres18", "postgres15"])
-def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    server: TestServer = request.getfixturevalue(request.param)
-    return server.major_version, outcomes_on(server, tmp_path_factory.mktemp("attacks"))
+def outcomes_of(server: TestServer, folders: pytest.TempPathFactory) -> Outcomes:
+    """The server's major version, and what every attack gained there."""
+    return server.major_version, outcomes_on(server, folders.mktemp("attacks"))
+
+
+def assert_it_gets_where_its_row_says(outcomes: Outcomes, attack: Attack) -> None:
+    version, seen = outcomes
+    assert {way: seen[attack.id, way] for way in Way} == {way: attack.gets_through(way, version) for way in Way}
+
+
+@pytest.fixture(scope="module")
+def outcomes(postgres18: Embedded18, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return outcomes_of(postgres18, tmp_path_factory)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
 def test_an_attack_gets_where_its_row_says_and_no_further(outcomes: Outcomes, attack: Attack) -> None:
-    version, seen = outcomes
-    assert {way: seen[attack.id, way] for way in Way} == {way: attack.gets_through(way, version) for way in Way}
+    assert_it_gets_where_its_row_says(outcomes, attack)
 
 
 def test_the_table_is_not_thin_and_what_leads_through_the_gateway_has_a_reason() -> None:

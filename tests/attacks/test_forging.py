@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.clients.stack import Stack
+from tests.plain_http import HTTP
 
 
 def forged(payload: dict[str, Any], key: bytes = b"0" * 32, header: dict[str, Any] | None = None) -> str:
@@ -122,7 +123,7 @@ def send(stack: Stack, statements: list[str], token: str | None, url: str) -> ht
     body: dict[str, Any] = {"query": statements[0]}
     if len(statements) > 1:
         body = {"queries": [{"query": one} for one in statements]}
-    return httpx.post(stack.sql_url, json=body, headers=headers, timeout=30)
+    return HTTP.post(stack.sql_url, json=body, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize(("attack", "statements"), ATTACKS, ids=[attack for attack, _ in ATTACKS])

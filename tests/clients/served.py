@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.clients.commands import run_command
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.issuer import RunningIssuer
+from tests.plain_http import HTTP
 from tests.servers import TestServer
 
 TABLES = """
@@ -83,7 +84,7 @@ class Served:
         headers = {"Neon-Connection-String": url}
         if user is not None:
             headers["Authorization"] = f"Bearer {self.token(user)}"
-        return httpx.post(self.sql_url, json={"query": query}, headers=headers, timeout=60)
+        return HTTP.post(self.sql_url, json={"query": query}, headers=headers, timeout=60)
 
     def cli(self, *arguments: str) -> str:
         done = run_command(*arguments, variables=self.environment)

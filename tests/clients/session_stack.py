@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,6 +18,7 @@ from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.stream import MessageStream
 from tests.clients.served import Served, as_url, serve, set_up
 from tests.clients.stack import Stack, run_node, start
+from tests.plain_http import HTTP
 from tests.servers import TestServer
 
 DEADLINE = 10
@@ -63,7 +63,7 @@ class Sessions:
 
     def token(self, user: str, *, lifetime: int) -> str:
         """A token of another lifetime, in seconds."""
-        answer = httpx.post(f"{self.stack.issuer_url}/token", json={"user": f"user_{user}", "lifetime": lifetime})
+        answer = HTTP.post(f"{self.stack.issuer_url}/token", json={"user": f"user_{user}", "lifetime": lifetime})
         return str(answer.raise_for_status().json()["token"])
 
     def node(self, client: str, **more: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from tests.clients.commands import run_command
+from tests.plain_http import HTTP
 
 HERE = Path(__file__).parent
 READY_SECONDS = 60
@@ -45,9 +46,7 @@ class Stack:
         sent = {"Neon-Connection-String": url or self.ready["authenticated_url"], **(headers or {})}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        return httpx.post(
-            self.ready["sql_url"], json={"query": query, "params": params or []}, headers=sent, timeout=60
-        )
+        return HTTP.post(self.ready["sql_url"], json={"query": query, "params": params or []}, headers=sent, timeout=60)
 
     def owner(self, query: str, params: list[Any] | None = None) -> httpx.Response:
         """One statement as the owner."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import httpx
 import psycopg
 import pytest
 
@@ -13,6 +12,7 @@ from rowgate.guard.catalog import FunctionCatalog
 from rowgate.guard.guard import Guard
 from rowgate.guard.statements import CLIENT
 from tests.clients.session_stack import Sessions, running_sessions
+from tests.plain_http import HTTP
 
 LISTED = ("select auth.user_id() as me", "select $1::int + 1 as next", "select task from todos where id = $1")
 
@@ -43,7 +43,7 @@ def test_over_http(sessions: Sessions) -> None:
         "Neon-Connection-String": sessions.stack.authenticated_url,
         "Authorization": f"Bearer {token}",
     }
-    answer = httpx.post(sessions.stack.sql_url, json=batch, headers=headers)
+    answer = HTTP.post(sessions.stack.sql_url, json=batch, headers=headers)
     assert answer.json()["routine"] == "rowgate:statement_not_listed"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import eventually
+from tests.plain_http import HTTP
 
 PAGES = ("/get-started", "/authorize", "/connect", "/sql", "/tables", "/activity", "/settings")
 
@@ -33,7 +34,7 @@ def secret(console: httpx.Client) -> str:
 
 
 def test_the_link_signs_in_once(stack: Stack) -> None:
-    first, second = httpx.get(stack.console_url), httpx.get(stack.console_url)
+    first, second = HTTP.get(stack.console_url), HTTP.get(stack.console_url)
     assert (first.status_code, second.status_code) == (303, 403)
     cookie = first.headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -46,8 +47,8 @@ def test_the_link_signs_in_once(stack: Stack) -> None:
 def test_strangers_are_led_to_the_sign_in_page(stack: Stack, page: str) -> None:
     answer = (httpx.get if page in PAGES else httpx.post)(stack.admin_url + page)
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
-    assert httpx.post(f"{stack.admin_url}/sign-in", data={"token": "wrong"}).status_code == 403
-    assert httpx.post(f"{stack.admin_url}/sign-in", data={"token": ""}).status_code == 403
+    assert HTTP.post(f"{stack.admin_url}/sign-in", data={"token": "wrong"}).status_code == 403
+    assert HTTP.post(f"{stack.admin_url}/sign-in", data={"token": ""}).status_code == 403
 
 
 def test_a_session_is_never_one_that_was_there_before(stack: Stack) -> None:
@@ -61,7 +62,7 @@ def test_a_session_is_never_one_that_was_there_before(stack: Stack) -> None:
         again = client.post("/sign-in", data={"token": stack.admin_token})
         assert again.cookies[name] != earlier
     for cookie in ("chosen-by-somebody-else", earlier):
-        assert httpx.get(f"{stack.admin_url}/authorize", headers={"Cookie": f"{name}={cookie}"}).status_code == 303
+        assert HTTP.get(f"{stack.admin_url}/authorize", headers={"Cookie": f"{name}={cookie}"}).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -140,15 +141,15 @@ def test_files_are_kept_by_browsers_until_they_change(console: httpx.Client) -> 
 def test_no_address_of_the_visitor_is_gone_to(stack: Stack) -> None:
     """Open redirect: nothing that a link or a form says changes where one is led."""
     for path in ("/?next=https://evil.example", "//evil.example", "/sign-in?return=//evil.example"):
-        answer = httpx.get(stack.admin_url + path)
+        answer = HTTP.get(stack.admin_url + path)
         assert "evil" not in answer.headers.get("location", "")
     form = {"token": stack.admin_token, "return": "https://evil.example", "next": "//evil.example"}
-    assert httpx.post(f"{stack.admin_url}/sign-in", data=form).headers["location"] == "/get-started"
+    assert HTTP.post(f"{stack.admin_url}/sign-in", data=form).headers["location"] == "/get-started"
 
 
 def test_files_outside_are_not_served(stack: Stack) -> None:
     for name in ("..%2fframe.py", "../frame.py", "%2e%2e/frame.py", "nothing.js"):
-        assert httpx.get(f"{stack.admin_url}/static/{name}").status_code == 404
+        assert HTTP.get(f"{stack.admin_url}/static/{name}").status_code == 404
 
 
 def test_an_admin_token_that_is_removed_ends_its_sessions(stack: Stack) -> None:
@@ -189,15 +190,15 @@ def test_who_was_signed_out_stays_so_after_a_provider_was_disabled(
         routine = stack.sql("select 1", token=stack.tokens["alice"]).json()["routine"]
         assert routine == "rowgate:token_revoked"
     finally:
-        for one in httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
-            httpx.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
+        for one in HTTP.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
+            HTTP.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
     asked = lambda: stack.sql("select auth.user_id() as me", token=stack.tokens["alice"]).json().get("rows")  # noqa: E731
     assert eventually(lambda: asked() == [{"me": "user_alice"}]) is not None
 
 
 def test_the_local_provider_signs_with_a_new_key_at_once(stack: Stack, console: httpx.Client, secret: str) -> None:
     def keys() -> list[str]:
-        return [key["kid"] for key in httpx.get(stack.jwks_url).json()["keys"]]
+        return [key["kid"] for key in HTTP.get(stack.jwks_url).json()["keys"]]
 
     before = keys()
     assert "1 verified" in console.get("/authorize").text or "verified, the last one" in console.get("/authorize").text
@@ -227,7 +228,7 @@ def test_what_is_revoked_and_for_how_long(
     form = {"form_secret": secret, "provider": "local", "value": "some-id", **fields}
     assert console.post("/settings/revoke", data=form).status_code == 303
     assert "some-id of local is refused" in console.get("/settings").text
-    (row,) = httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]
+    (row,) = HTTP.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]
     assert (row["issued_before"] is not None) is bounded
     left = None if row["expires_at"] is None else round((row["expires_at"] - time.time()) / 86_400)
     assert left == days
@@ -283,8 +284,8 @@ def test_what_strangers_wrote_is_text(stack: Stack, console: httpx.Client, secre
         assert "&lt;script&gt;alert(1)" in console.get("/tables").text
     finally:
         stack.owner(f'drop table "{name}"')
-        for one in httpx.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
-            httpx.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
+        for one in HTTP.get(f"{stack.admin_url}/api/v1/revocations", headers=bearer(stack)).json()["revocations"]:
+            HTTP.delete(f"{stack.admin_url}/api/v1/revocations/{one['id']}", headers=bearer(stack))
 
 
 def bearer(stack: Stack) -> dict[str, str]:

@@ -17,6 +17,7 @@ from rowgate.settings import Settings
 from tests.clients.hostile_issuer import HOSTILE, HostileIssuer, hostile_issuer
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import eventually
+from tests.plain_http import HTTP
 
 NOBODY = cast(Any, None)
 ROUTES = [
@@ -87,15 +88,15 @@ def test_forms_of_other_sites_do_nothing(stack: Stack, console: httpx.Client, pa
         assert (answer.status_code, "not from a page of your session" in answer.text) == (400, True)
     assert console.post(path, data={}, headers={"Origin": "https://evil.example"}).status_code == 403
     assert console.get(path).status_code in {404, 405}
-    answer = httpx.post(stack.admin_url + path, data={})
+    answer = HTTP.post(stack.admin_url + path, data={})
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
-    part = httpx.post(stack.admin_url + path, data={}, headers={"HX-Request": "true"})
+    part = HTTP.post(stack.admin_url + path, data={}, headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["hx-redirect"]) == (204, "/sign-in")
 
 
 @pytest.mark.parametrize("path", addresses("GET"))
 def test_no_page_without_a_session_or_by_another_name(stack: Stack, console: httpx.Client, path: str) -> None:
-    answer = httpx.get(stack.admin_url + path)
+    answer = HTTP.get(stack.admin_url + path)
     assert (answer.status_code, answer.headers["location"], answer.content) == (303, "/sign-in", b"")
     assert console.get(path, headers={"Host": "evil.example"}).status_code == 403
     shown = console.get(path)

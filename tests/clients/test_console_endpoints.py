@@ -11,6 +11,7 @@ import pytest
 
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.stack import Stack
+from tests.plain_http import HTTP
 
 HEADERS = {"HX-Request": "true"}
 
@@ -63,7 +64,7 @@ def ask(served: dict[str, Any], stack: Stack, endpoint: str, text: str) -> None:
         "Neon-Connection-String": f"postgresql://authenticated@{endpoint}.localhost/neondb",
         "Authorization": f"Bearer {stack.tokens['alice']}",
     }
-    assert httpx.post(served["sql_url"], json={"query": text}, headers=headers).status_code == 200
+    assert HTTP.post(served["sql_url"], json={"query": text}, headers=headers).status_code == 200
 
 
 def test_the_operator_opens_one_after_the_other(operator: httpx.Client) -> None:

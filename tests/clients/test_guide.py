@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.clients.stack import HERE, Driver, Stack, start
+from tests.plain_http import HTTP
 
 # Steps 3, 4 and 5 of the guide, to the letter.
 STEP_3 = """\
@@ -53,9 +54,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, on which the guide's steps were taken one after the other."""
     running = start(tmp_path_factory.mktemp("guide") / "data")
     # Step 1, by HTTP: a template whose claims are empty, and the JWKS URL.
-    created = httpx.post(running.ready["issuer_url"] + "/templates", json={"name": "rowgate", "claims": {}})
+    created = HTTP.post(running.ready["issuer_url"] + "/templates", json={"name": "rowgate", "claims": {}})
     assert created.status_code == 201, created.text
-    assert httpx.get(running.jwks_url).json()["keys"]
+    assert HTTP.get(running.jwks_url).json()["keys"]
     # Step 2: paste the URL; the provider is recognised.
     added = json.loads(running.cli("provider", "add", running.jwks_url, "--json").stdout)
     assert (added["kind"], added["jwks_url"]) == ("local", running.jwks_url)
@@ -84,7 +85,7 @@ def users(stack: Stack, driver: Driver) -> dict[str, str]:
 
 
 def template_token(stack: Stack, name: str) -> str:
-    answer = httpx.post(stack.ready["issuer_url"] + "/token", json={"user": name, "template": "rowgate"})
+    answer = HTTP.post(stack.ready["issuer_url"] + "/token", json={"user": name, "template": "rowgate"})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["token"])
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.clients.stack import Driver, Stack
+from tests.plain_http import HTTP
 
 
 def rows(stack: Stack, query: str, params: list[Any] | None = None) -> Any:
@@ -20,7 +21,7 @@ def rows(stack: Stack, query: str, params: list[Any] | None = None) -> Any:
 def post(stack: Stack, content: bytes, **headers: str) -> httpx.Response:
     sent = {"Neon-Connection-String": stack.authenticated_url, "Authorization": f"Bearer {stack.tokens['alice']}"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.post(stack.sql_url, content=content, headers=sent, timeout=60)
+    return HTTP.post(stack.sql_url, content=content, headers=sent, timeout=60)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -299,8 +300,8 @@ def test_ten_identities_never_mix(stack: Stack) -> None:
     people = []
     for number in range(10):
         person = {"id": f"user_mix_{number}", "first_name": f'Mix "{number}" é'}
-        assert httpx.post(stack.issuer_url + "/users", json=person).status_code == 201
-        token = httpx.post(stack.issuer_url + "/token", json={"user": person["id"]}).json()["token"]
+        assert HTTP.post(stack.issuer_url + "/users", json=person).status_code == 201
+        token = HTTP.post(stack.issuer_url + "/token", json={"user": person["id"]}).json()["token"]
         people.append((person["id"], token))
 
     def ask(number: int) -> bool:

@@ -17,6 +17,7 @@ from clerk_backend_api import Clerk, models
 from clerk_backend_api.security import VerifyTokenOptions, verify_token
 
 from tests.clients.stack import Stack, run_node, until
+from tests.plain_http import HTTP
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_openid_client(stack: Stack) -> None:
 
 
 def test_authlib(stack: Stack) -> None:
-    discovery = httpx.get(f"{stack.issuer_url}/.well-known/openid-configuration").json()
+    discovery = HTTP.get(f"{stack.issuer_url}/.well-known/openid-configuration").json()
     client = OAuth2Client(
         "authlib-app", "a secret that nobody checks", scope="openid email", redirect_uri="http://localhost:3999/cb",
         code_challenge_method="S256",
@@ -131,7 +132,7 @@ def test_authlib(stack: Stack) -> None:
     callback = in_a_browser(stack.issuer_url, address, "user_bob")
     assert parse_qs(urlsplit(callback).query)["state"] == [state]
     token = client.fetch_token(discovery["token_endpoint"], authorization_response=callback, code_verifier=verifier)
-    key_set = JsonWebKey.import_key_set(httpx.get(discovery["jwks_uri"]).json())
+    key_set = JsonWebKey.import_key_set(HTTP.get(discovery["jwks_uri"]).json())
     claims = jwt.decode(
         token["id_token"], key_set,
         claims_options={"iss": {"essential": True, "value": stack.issuer_url}, "aud": {"value": "authlib-app"},

@@ -16,6 +16,7 @@ from tests.clients.commands import Done, run_command
 from tests.clients.gateways import running_gateway
 from tests.clients.stack import Stack
 from tests.clients.two_gateways import NAME, Gateways, eventually
+from tests.plain_http import HTTP
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +165,11 @@ def test_nobody_without_a_token(stack: Stack, method: str, path: str) -> None:
              f"Bearer {stack.tokens['alice']}"]  # fmt: skip
     for value in [None, *wrong]:
         headers = {} if value is None else {"Authorization": value}
-        answer = httpx.request(method, stack.admin_url + path, headers=headers, json={})
+        answer = HTTP.request(method, stack.admin_url + path, headers=headers, json={})
         assert (answer.status_code, answer.json()["code"]) == (401, "admin_token_refused"), value
         assert answer.headers["www-authenticate"].startswith("Bearer")
     twice = [("Authorization", "Bearer x"), ("Authorization", f"Bearer {token}")]
-    assert httpx.request(method, stack.admin_url + path, headers=twice).status_code == 401
+    assert HTTP.request(method, stack.admin_url + path, headers=twice).status_code == 401
 
 
 def test_admin_tokens_come_and_go(stack: Stack) -> None:
@@ -177,7 +178,7 @@ def test_admin_tokens_come_and_go(stack: Stack) -> None:
 
     def works(token: str) -> bool:
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.get(f"{stack.admin_url}/api/v1/providers", headers=headers).status_code == 200
+        return HTTP.get(f"{stack.admin_url}/api/v1/providers", headers=headers).status_code == 200
 
     assert eventually(lambda: works(made["token"])) is not None
     assert "admin_token_conflict" in cli(stack, "admin-token", "create", "ci").stderr
@@ -240,9 +241,9 @@ def test_bodies_are_bounded(api: httpx.Client) -> None:
 
 
 def test_notices_come_here_too(stack: Stack) -> None:
-    answer = httpx.post(f"{stack.admin_url}/oidc/backchannel-logout", data={"logout_token": "x"})
+    answer = HTTP.post(f"{stack.admin_url}/oidc/backchannel-logout", data={"logout_token": "x"})
     assert (answer.status_code, answer.json()["routine"]) == (400, "rowgate:token_malformed")
-    assert httpx.post(f"{stack.admin_url}/webhooks/nobody").json()["routine"] == "rowgate:notice_refused"
+    assert HTTP.post(f"{stack.admin_url}/webhooks/nobody").json()["routine"] == "rowgate:notice_refused"
 
 
 def test_serve_has_it_where_it_is_asked_for(gateways: Gateways) -> None:
@@ -281,7 +282,7 @@ def test_beyond_this_machine_it_speaks_tls(gateways: Gateways, tmp_path: Path) -
             for host, status in (("console.example", 401), ("console.example:8443", 401), ("other.example", 403)):
                 assert client.get("/api/v1/providers", headers={"Host": host}).status_code == status
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.get(f"http://localhost:{address.port}/api/v1/providers")
+            HTTP.get(f"http://localhost:{address.port}/api/v1/providers")
 
 
 def test_the_token_is_nowhere_to_be_read(stack: Stack) -> None:

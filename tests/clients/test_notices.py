@@ -15,6 +15,7 @@ import pytest
 
 from rowgate.identity.logout_token import LOGOUT_EVENT
 from tests.clients.two_gateways import ISSUER, NAME, Gateways, eventually
+from tests.plain_http import HTTP
 from tests.unit.identity.forge import encode, key_for, sign
 
 KEY = secrets.token_bytes(24)
@@ -43,7 +44,7 @@ def auth0_secret(gateways: Gateways) -> Iterator[str]:
 
 def post(gateways: Gateways, name: str, body: bytes, headers: dict[str, str], gateway: int = 0) -> httpx.Response:
     address = gateways.ready[gateway]["sql_url"].replace("/sql", f"/webhooks/{name}")
-    return httpx.post(address, content=body, headers=headers)
+    return HTTP.post(address, content=body, headers=headers)
 
 
 def svix(body: bytes, *, at: float | None = None, message_id: str | None = None, key: bytes = KEY) -> dict[str, str]:
@@ -66,7 +67,7 @@ def logout_token(**changes: Any) -> str:
 
 def log_out(gateways: Gateways, token: str, gateway: int = 0) -> httpx.Response:
     address = gateways.ready[gateway]["sql_url"].replace("/sql", "/oidc/backchannel-logout")
-    return httpx.post(address, data={"logout_token": token})
+    return HTTP.post(address, data={"logout_token": token})
 
 
 def test_a_logout_at_the_provider_ends_the_session_everywhere(gateways: Gateways) -> None:
@@ -197,6 +198,6 @@ def test_sizes_and_methods(gateways: Gateways, auth0_secret: str) -> None:
     assert log_out(gateways, "x" * 33_000).status_code == 413
     address = gateways.ready[0]["sql_url"]
     for path in ("/webhooks/clerk-events", "/oidc/backchannel-logout"):
-        assert httpx.get(address.replace("/sql", path)).status_code == 400
-    twice = httpx.post(address.replace("/sql", "/oidc/backchannel-logout"), content="logout_token=a&logout_token=b")
+        assert HTTP.get(address.replace("/sql", path)).status_code == 400
+    twice = HTTP.post(address.replace("/sql", "/oidc/backchannel-logout"), content="logout_token=a&logout_token=b")
     assert (twice.status_code, twice.json()["routine"]) == (400, "rowgate:notice_refused")

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clients.stack import HERE, Stack, until
+from tests.plain_http import HTTP
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Issuers:
 
     def machine_token(self, algorithm: str) -> str:
         """An access token of oidc-provider for a client of its own, by client credentials."""
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{self.oidc}/token",
             data={"grant_type": "client_credentials", "resource": f"https://api.example/{algorithm.lower()}"},
             auth=("machine", "secret"),
@@ -47,7 +47,7 @@ class Issuers:
 
     def user_token(self, user: str) -> str:
         """An access token of oauth2-mock-server."""
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{self.mock}/token", data={"grant_type": "password", "username": user, "password": "x", "scope": "api"}
         )
         assert answer.status_code == 200, answer.text

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -15,6 +14,7 @@ from tests.clients.gateways import running_gateway
 from tests.clients.issuer import RunningIssuer
 from tests.clients.served import Served, as_url, serve, set_up
 from tests.clients.stack import ROWGATE, Driver
+from tests.plain_http import HTTP
 from tests.servers import PlainPostgres
 
 
@@ -62,7 +62,7 @@ def test_passwords_are_not_served_unless_asked_for(served: Served) -> None:
 
 
 def test_no_origin_is_allowed_unless_listed(served: Served) -> None:
-    answer = httpx.options(served.sql_url, headers={"Origin": "https://evil.example"})
+    answer = HTTP.options(served.sql_url, headers={"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in answer.headers
 
 
@@ -71,7 +71,7 @@ def test_explain_is_refused(served: Served) -> None:
 
 
 def test_health(served: Served) -> None:
-    assert httpx.get(served.sql_url.replace("/sql", "/healthz")).status_code == 200
+    assert HTTP.get(served.sql_url.replace("/sql", "/healthz")).status_code == 200
 
 
 def test_a_provider_works_at_once_and_not_a_moment_longer(served: Served, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_provider_works_at_once_and_not_a_moment_longer(served: Served, tmp_pa
         headers = {"Neon-Connection-String": "postgresql://authenticated@x/app", "Authorization": f"Bearer {token}"}
 
         def ask() -> dict[str, Any]:
-            return httpx.post(served.sql_url, json={"query": "select auth.user_id() as me"}, headers=headers).json()
+            return HTTP.post(served.sql_url, json={"query": "select auth.user_id() as me"}, headers=headers).json()
 
         assert ask()["routine"] == "rowgate:token_issuer_unknown"
         served.cli("provider", "add", other.jwks_url, "--name", "other", "--allow-http-loopback")

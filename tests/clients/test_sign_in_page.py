@@ -6,9 +6,8 @@ import hashlib
 import re
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
-
 from tests.clients.stack import Stack, run_node
+from tests.plain_http import HTTP
 
 VERIFIER = "browser" * 7
 
@@ -39,7 +38,7 @@ def test_a_person_signs_in_and_out(stack: Stack) -> None:
     code = parse_qs(urlsplit(seen["callback"]).query)
     assert code["state"] == ["s"]
     # The session was ended since, and its code with it.
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{stack.issuer_url}/token",
         data={"grant_type": "authorization_code", "client_id": "app", "code": code["code"][0],
               "redirect_uri": seen["redirectUri"], "code_verifier": VERIFIER},

@@ -19,6 +19,7 @@ import pytest
 
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.served import TABLES, Served, serve, set_up
+from tests.plain_http import HTTP
 from tests.servers import TestServer
 
 MORE_TABLES = (
@@ -56,7 +57,7 @@ def holding(flowing: Served) -> Iterator[Served]:
 
 
 def ask(served: Served, body: object, **headers: str) -> httpx.Response:
-    return httpx.post(served.sql_url, json=body, headers=all_headers(served, headers), timeout=60)
+    return HTTP.post(served.sql_url, json=body, headers=all_headers(served, headers), timeout=60)
 
 
 def all_headers(served: Served, more: dict[str, str]) -> dict[str, str]:

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.clients.stack import Stack
+from tests.plain_http import HTTP
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_a_registered_provider_and_standard_input(stack: Stack, token: str) -> N
 
 def test_ticks_and_crosses_offline(stack: Stack, token: str, tmp_path: Path) -> None:
     keys, file = tmp_path / "keys.json", tmp_path / "token"
-    keys.write_text(httpx.get(stack.jwks_url).text)
+    keys.write_text(HTTP.get(stack.jwks_url).text)
     file.write_text(token)
     done = stack.cli(
         "token", "inspect", "--file", str(file), "--jwks-file", str(keys), "--audience", "api", check=False

@@ -23,6 +23,7 @@ from rowgate.gateway.workers.channel import worker_of
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.stack import ROWGATE, until
 from tests.clients.two_gateways import Gateways, eventually, gateways_of
+from tests.plain_http import HTTP
 from tests.ports import reserve
 from tests.servers import Embedded18
 
@@ -51,11 +52,19 @@ def service(postgres18: Embedded18, folder: Path) -> Iterator[Gateways]:
         yield running
 
 
+def connections_of(process: psutil.Process) -> list[Any]:
+    """The process's sockets; none where it is gone."""
+    try:
+        return process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return []
+
+
 def parent_of(service: Gateways) -> psutil.Process:
     """The process that watches the workers: the one that this process started and that listens."""
     port = urlsplit(service.ready[0]["sql_url"]).port
     for process in psutil.Process().children():
-        if any(one.laddr.port == port and one.status == "LISTEN" for one in process.net_connections("tcp")):
+        if any(one.laddr.port == port and one.status == "LISTEN" for one in connections_of(process)):
             return process
     raise AssertionError("nobody listens")
 
@@ -68,7 +77,7 @@ def worker_of_client(service: Gateways, client: socket.socket) -> psutil.Process
     """The process that has the other end of a client's connection."""
     own = client.getsockname()[:2]
     for process in workers_of(service):
-        if any(one.raddr and tuple(one.raddr) == own for one in process.net_connections("tcp")):
+        if any(one.raddr and tuple(one.raddr) == own for one in connections_of(process)):
             return process
     raise AssertionError("no worker has this client")
 
@@ -169,13 +178,13 @@ def test_the_management_port_is_there_once_and_stays(service: Gateways) -> None:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{url}/api/v1/providers", timeout=10).status_code == 401
+            return HTTP.get(f"{url}/api/v1/providers", timeout=10).status_code == 401
         except httpx.TransportError:
             return False
 
     def holders() -> list[psutil.Process]:
         parent, port = parent_of(service), urlsplit(url).port
-        return [one for one in parent.children() if any(each.laddr.port == port for each in one.net_connections("tcp"))]
+        return [one for one in parent.children() if any(each.laddr.port == port for each in connections_of(one))]
 
     assert answers()
     (holder,) = holders()

@@ -9,12 +9,12 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psycopg
 
 from tests.clients.commands import run_command
 from tests.clients.gateways import environment, running_gateway
 from tests.database.conftest import Prepared, prepared_on
+from tests.plain_http import HTTP
 from tests.servers import TestServer
 from tests.unit.identity.forge import key_for, public, sign
 
@@ -54,7 +54,7 @@ class Gateways:
             "Neon-Connection-String": f"postgresql://{role}@any/{self.prepared.name}",
             "Authorization": f"Bearer {token}",
         }
-        found: dict[str, Any] = httpx.post(
+        found: dict[str, Any] = HTTP.post(
             self.ready[gateway]["sql_url"], json={"query": query}, headers=headers, timeout=30
         ).json()
         return found

@@ -7,7 +7,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import digest
@@ -52,9 +52,9 @@ class Prepared:
     def control_conninfo(self) -> str:
         return self.server.conninfo(self.name, user="rowgate_control", password=CONTROL_PASSWORD)
 
-    def key(self) -> tuple[str, bytes]:
-        """The active session key: id and secret."""
-        with self.admin() as connection:
+    def key(self, admin: psycopg.Connection[Any] | None = None) -> tuple[str, bytes]:
+        """The active session key: id and secret, asked over ``admin`` where there is one."""
+        with nullcontext(admin) if admin is not None else self.admin() as connection:
             row = connection.execute("SELECT key_id, secret FROM auth.session_key WHERE active").fetchone()
         assert row is not None
         return row[0], row[1]
@@ -74,9 +74,10 @@ class Prepared:
         lifetime: float = 40,
         claims: bytes | None = None,
         membership: bytes = b"",
+        admin: psycopg.Connection[Any] | None = None,
     ) -> list[str]:
         """The settings ``NAMES`` as the gateway makes them for the backend of ``connection``."""
-        signer = ContextSigner(*self.key(), clock=time.time)
+        signer = ContextSigner(*self.key(admin), clock=time.time)
         claims = claims or json.dumps({"sub": subject}).encode()
         identity = SessionIdentity(signer, role.encode(), subject.encode(), claims, time.time() + lifetime, membership)
         return [value.decode() for value in identity.sealed(connection.info.backend_pid)]

@@ -345,7 +345,7 @@ def fields_on(server: TestServer, folder: Any) -> Iterator[dict[Way, Direct | Ht
         found: dict[Way, Direct | Http | Session] = {
             Way.HTTP: Http(grounds, gateways),
             Way.SESSION: Session(grounds, gateways),
-            Way.NO_GUARD: Direct(grounds, login, sealed_prologue(prepared), "discard all"),
+            Way.NO_GUARD: Direct(grounds, login, sealed_prologue(prepared, admin), "discard all"),
             Way.BASELINE: usual,
         }
         for one in found.values():
@@ -361,11 +361,14 @@ def secrets_of(admin: psycopg.Connection[Any]) -> tuple[str, ...]:
     return (*SECRETS, *(text for (text,) in rows))
 
 
-def sealed_prologue(prepared: Prepared) -> Callable[[psycopg.Connection[Any], str], None]:
+def sealed_prologue(
+    prepared: Prepared, admin: psycopg.Connection[Any]
+) -> Callable[[psycopg.Connection[Any], str], None]:
     """The identity as the gateway puts it into a transaction."""
 
     def prologue(connection: psycopg.Connection[Any], user: str) -> None:
-        connection.execute("select auth.jwt_session_init(%s, %s)", prepared.sealed(connection, user), prepare=False)
+        sealed = prepared.sealed(connection, user, admin=admin)
+        connection.execute("select auth.jwt_session_init(%s, %s)", sealed, prepare=False)
 
     return prologue
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +93,11 @@ def test_messages_arrive_whole_and_in_order() -> None:
         for message in MESSAGES:
             assert send(near, message)
         assert [(receive(far) or (None,))[0] for _ in MESSAGES] == MESSAGES
+        assert "255" not in repr(MESSAGES[4])
+        assert "xff" not in repr(MESSAGES[4])
+        near.send(b"no message")
+        with pytest.raises(msgspec.MsgspecError):
+            receive(far)
         near.close()
         assert receive(far) is None
         assert not send(far, Leaving())

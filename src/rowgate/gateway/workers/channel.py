@@ -24,6 +24,7 @@ import msgspec
 from rowgate.errors import RowgateError, SettingInvalid
 
 LARGEST_MESSAGE: Final = 32 * 1024
+LONGEST_DETAIL: Final = 4096
 MOST_AT_ONCE: Final = 32
 """So many messages are taken before the event loop does something else."""
 
@@ -73,6 +74,10 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     process_id: int
     key: bytes
 
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Cancel(sender={self.sender}, ticket={self.ticket}, process_id={self.process_id})"
+
 
 class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
     """The request was acted on, or meant nobody: which of the two is not told."""
@@ -114,11 +119,15 @@ def send(end: socket.socket, message: Message, file: int | None = None) -> bool:
 
 
 def receive(end: socket.socket) -> tuple[Message, socket.socket | None] | None:
-    """The next message with its connection; None at the end. Raises BlockingIOError where there is none yet."""
+    """The next message with its connection; None at the end.
+
+    Raises BlockingIOError where there is none yet, and msgspec.MsgspecError for what is no message.
+    """
     data, files, _, _ = socket.recv_fds(end, LARGEST_MESSAGE, 1)
     if not data:
         return None
-    return _decoder.decode(data), socket.socket(fileno=files[0]) if files else None
+    client = socket.socket(fileno=files[0]) if files else None
+    return _decoder.decode(data), client
 
 
 def worker_of(process_id: int, workers: int) -> int:
@@ -156,7 +165,8 @@ class Seat:
 
     def tell_failed(self, problem: RowgateError) -> None:
         """The worker could not start."""
-        send(self._end, Failed(problem.code, problem.message, problem.detail, problem.hint))
+        detail = problem.detail and problem.detail[:LONGEST_DETAIL]
+        send(self._end, Failed(problem.code, problem.message, detail, problem.hint))
 
     def leave(self) -> None:
         """Takes nothing more: what comes now is for the next one in this seat."""

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from rowgate.errors import RowgateError, WorkersFailed, catalogue
 from rowgate.gateway.workers.channel import (
     Cancel,
@@ -76,8 +78,9 @@ class Worker:
 class Supervisor:
     """Runs ``workers`` processes that call ``serve``, which gives their exit status.
 
-    ``listeners`` are bound and do not block. ``ready`` is called each time the first worker serves while all others do,
-    with the URLs that it told. ``reopens``: SIGHUP means the workers' files, and not the end.
+    ``listeners`` are bound and do not block. ``ready`` is called when all workers serve, with the URLs that the first
+    one told, and again when another one has taken its place and told others. ``reopens``: SIGHUP means the workers'
+    files, and not the end.
     """
 
     def __init__(
@@ -233,14 +236,24 @@ class Supervisor:
     # --- what comes -------------------------------------------------------------------------------------------
 
     def _hear(self, worker: Worker) -> None:
-        with suppress(BlockingIOError):
-            while (received := receive(worker.end)) is not None:
-                self._handle(worker, received[0])
+        while True:
+            try:
+                received = receive(worker.end)
+            except BlockingIOError:
+                return
+            except msgspec.MsgspecError:
+                log.error("worker %d said what is no message", worker.number)
+                continue
+            if received is None:
+                return
+            self._handle(worker, received[0])
 
     def _handle(self, worker: Worker, message: Message) -> None:
         if isinstance(message, Ready):
             worker.is_ready, worker.urls = True, message.urls
-            if message.urls if self._has_served else all(one.is_ready for one in self._workers):
+            if self._has_served and message.urls:
+                self._ready(message.urls)
+            elif not self._has_served and all(one.is_ready for one in self._workers):
                 self._has_served = True
                 self._ready(self._workers[0].urls)
         elif isinstance(message, Failed):
