@@ -64,11 +64,11 @@ class JsonFormat:
 
     def open_result(self, position: int, prepared: Prepared) -> bytes:
         """The fields."""
-        return b'%b{"fields":%b,"rows":[' % (b"," if position else b"", prepared.fields_json)
+        return b'%b{"fields":%b,"rows":[' % (b"," if position else b"", prepared.columns.fields_json)
 
     def rows(self, position: int, prepared: Prepared, regions: Sequence[bytes], *, first: bool) -> bytes:
         """Elements of the list of rows."""
-        encoder = prepared.encoder(self._raw_text, self._array_modes[position], self._types)
+        encoder = prepared.columns.encoder(self._raw_text, self._array_modes[position], self._types)
         elements = encoder.encode_elements(regions)
         return elements if first or not elements else b"," + elements
 
@@ -102,7 +102,7 @@ class NdjsonFormat:
 
     def rows(self, position: int, prepared: Prepared, regions: Sequence[bytes], *, first: bool) -> bytes:
         """Lines."""
-        return prepared.encoder(self._raw_text, self._array_modes[position], self._types).encode_lines(regions)
+        return prepared.columns.encoder(self._raw_text, self._array_modes[position], self._types).encode_lines(regions)
 
     def close_result(self, position: int, result: Result) -> bytes:
         """Nothing."""

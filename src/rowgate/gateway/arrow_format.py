@@ -57,7 +57,7 @@ class ArrowFormat:
 
     def open_result(self, position: int, prepared: Prepared) -> bytes:
         """The schema."""
-        fields = prepared.fields or ()
+        fields = prepared.columns.fields
         self._schema = pyarrow.schema(
             [(field.name, TEXT if self._raw_text else _arrow_type(field)) for field in fields]
         )

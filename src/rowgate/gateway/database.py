@@ -229,7 +229,7 @@ class Database:
         """Array types by OID, as far as the columns of ``statements`` need them; None where some must be read first."""
         known = self._array_types
         for prepared in statements:
-            for column in prepared.fields or ():
+            for column in prepared.columns.fields:
                 oid = column.type_oid
                 if oid >= FIRST_USER_OID and oid not in known and oid not in self._scalar_types:
                     return None
@@ -254,7 +254,7 @@ class Database:
             **{oid: ArrayType(one.element_oid, one.delimiter) for oid, one in made.items()},
         }
         for prepared in statements:
-            for column in prepared.fields or ():
+            for column in prepared.columns.fields:
                 if column.type_oid not in self._array_types:
                     self._scalar_types.add(column.type_oid)
         return self._array_types

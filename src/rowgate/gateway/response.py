@@ -46,10 +46,10 @@ class Response(msgspec.Struct, frozen=True):
 
 def result_json(result: Result, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> bytes:
     """One statement's result as a JSON object."""
-    prepared = result.prepared
-    rows = prepared.encoder(raw_text, array_mode, array_types).encode(result.regions)
+    columns = result.prepared.columns
+    rows = columns.encoder(raw_text, array_mode, array_types).encode(result.regions)
     return b'{"fields":%b,"rows":%b,%b,"rowAsArray":%b}' % (
-        prepared.fields_json,
+        columns.fields_json,
         rows,
         command_json(result.tag),
         b"true" if array_mode else b"false",

@@ -139,16 +139,20 @@ cdef class RowWriter:
     """
 
     cdef Py_ssize_t width, written
-    cdef unsigned short kinds[MOST_COLUMNS]
-    cdef unsigned short order[MOST_COLUMNS]
+    cdef unsigned short* kinds
+    cdef unsigned short* order
     cdef tuple heads
     cdef bytes tail
     cdef Py_ssize_t fixed  # bytes of a row that are not values
 
-    def __init__(self, kinds, order, heads, bytes tail not None):
+    def __cinit__(self, kinds, order, heads, bytes tail not None):
         self.width, self.written = len(kinds), len(order)
         if self.width > MOST_COLUMNS or self.written != len(heads) or self.written > self.width:
             raise ValueError("a row has at most 1,664 columns, and each that is written has one head")
+        self.kinds = <unsigned short*>PyMem_Malloc((self.width + self.written + 1) * sizeof(unsigned short))
+        if self.kinds == NULL:
+            raise MemoryError()
+        self.order = self.kinds + self.width
         for position, kind in enumerate(kinds):
             self.kinds[position] = kind
         for position, column in enumerate(order):
@@ -161,6 +165,9 @@ cdef class RowWriter:
         for head in self.heads:
             if type(head) is not bytes:
                 raise ValueError("a head is bytes")
+
+    def __dealloc__(self):
+        PyMem_Free(self.kinds)
 
     def write(self, regions, bint lines):
         """The rows with a comma between each two, or with a line feed behind each; None where Python must decide."""

@@ -400,7 +400,7 @@ class Connection(asyncio.Protocol):
                 continue
             if step.kind == "context":
                 self.learn_identity(step)
-            elif prepared.fields is not None and step.sql not in self._cache:
+            elif prepared.shape is not None and step.sql not in self._cache:
                 self._cache[step.sql] = prepared
             else:  # parsed, but not described; or an exchange ahead of it has parsed the same
                 self._closing_names.append(prepared.name)

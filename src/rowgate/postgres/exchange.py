@@ -9,18 +9,17 @@ Values that are made for every request are msgspec structs: frozen like dataclas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from rowgate.errors import DatabaseError, ProtocolViolation
 from rowgate.pgwire import messages
-from rowgate.pgwire.fields import Field, error_fields, row_description
+from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.implementation import IS_COMPILED, compiled
-from rowgate.pgwire.rows import RowEncoder, fields_json
+from rowgate.pgwire.result_shape import NO_COLUMNS, ResultShape, shape_of
 from rowgate.pgwire.stream import count_messages
-from rowgate.pgwire.types import ArrayType
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -37,29 +36,20 @@ class Statement(msgspec.Struct, frozen=True):
 class Prepared:
     """A statement that a backend has parsed: its name there, and what is known of its result columns."""
 
-    __slots__ = ("_encoders", "bind_head", "fields", "fields_json", "name", "parameter_count", "step")
+    __slots__ = ("bind_head", "name", "parameter_count", "shape", "step")
 
     def __init__(self, name: bytes, parameter_count: int = 0) -> None:
         self.name = name
         self.parameter_count = parameter_count
         self.bind_head = messages.bind_head(name, parameter_count)
         self.step = Step("statement", self)
-        self.fields: tuple[Field, ...] | None = None
-        self.fields_json = b"[]"
-        self._encoders: dict[tuple[bool, bool], RowEncoder] = {}
+        self.shape: ResultShape | None = None
+        """Its result's columns; None before the backend has told them."""
 
-    def describe(self, columns: tuple[Field, ...]) -> None:
-        """Keeps the row description."""
-        self.fields = columns
-        self.fields_json = fields_json(columns)
-
-    def encoder(self, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> RowEncoder:
-        """The rows' encoder for one output mode, made once. ``array_types`` are those of the database."""
-        encoder = self._encoders.get((raw_text, array_mode))
-        if encoder is None:
-            encoder = RowEncoder(self.fields or (), raw_text=raw_text, array_mode=array_mode, array_types=array_types)
-            self._encoders[raw_text, array_mode] = encoder
-        return encoder
+    @property
+    def columns(self) -> ResultShape:
+        """The same, without columns where nothing was told."""
+        return self.shape or NO_COLUMNS
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -250,7 +240,7 @@ class Exchange:
         if kind == 0x31:  # ParseComplete
             self._parsed = True
         elif kind in (0x54, 0x6E):  # RowDescription, NoData
-            self._describe(row_description(body) if kind == 0x54 else ())
+            self._describe(shape_of(body) if kind == 0x54 else NO_COLUMNS)
         elif kind == 0x45:  # ErrorResponse: everything up to Sync is skipped by the server
             if self.error is None:
                 self.error = DatabaseError(error_fields(body))
@@ -266,7 +256,7 @@ class Exchange:
             # Left alone: ParameterDescription, CloseComplete, NoticeResponse and the data of COPY TO STDOUT.
             raise ProtocolViolation(f"unexpected message {chr(kind)!r} from the server")
 
-    def _describe(self, columns: tuple[Field, ...]) -> None:
+    def _describe(self, shape: ResultShape) -> None:
         step = self._steps[min(self._index, len(self._steps) - 1)]
         if step.prepared is not None and step.parsed_here:
-            step.prepared.describe(columns)
+            step.prepared.shape = shape

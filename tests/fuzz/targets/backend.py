@@ -116,7 +116,7 @@ def exchange(reader: int, pieces: Iterable[bytes]) -> object:
             error_response(outcome.error, "role")
         texts = []
         for result in outcome.results:
-            types = {one.type_oid for one in result.prepared.fields or ()}
+            types = {one.type_oid for one in result.prepared.columns.fields}
             for raw_text, array_mode in itertools.product((False, True), repeat=2):
                 text = result_json(result, raw_text, array_mode, BUILTIN_ARRAYS)
                 if raw_text or not types & DOCUMENTS:

@@ -13,6 +13,7 @@ from rowgate.gateway.request import SqlRequest, decode
 from rowgate.gateway.response import Response
 from rowgate.pgwire.fields import Field
 from rowgate.pgwire.messages import raw
+from rowgate.pgwire.result_shape import ResultShape
 from rowgate.pgwire.types import BUILTIN_ARRAYS
 from rowgate.postgres.exchange import Prepared, Result
 
@@ -57,7 +58,7 @@ def request(*queries: str) -> SqlRequest:
 
 def statement() -> Prepared:
     prepared = Prepared(b"")
-    prepared.describe((Field("n", 0, 0, 23, 4, -1),))
+    prepared.shape = ResultShape([Field("n", 0, 0, 23, 4, -1)])
     return prepared
 
 

@@ -16,6 +16,7 @@ from rowgate.errors import (
 from rowgate.gateway.response import error_body, error_response, result_json
 from rowgate.pgwire.fields import Field
 from rowgate.pgwire.messages import raw
+from rowgate.pgwire.result_shape import ResultShape
 from rowgate.postgres.exchange import Prepared, Result
 
 KEYS = [
@@ -53,7 +54,7 @@ def test_a_result_is_json_whatever_the_server_calls_the_command(word: str) -> No
 
 def test_a_result_has_exactly_the_keys_of_the_driver() -> None:
     prepared = Prepared(b"")
-    prepared.describe((Field("id", 1, 2, 23, 4, -1), Field("task", 1, 3, 25, -1, -1)))
+    prepared.shape = ResultShape((Field("id", 1, 2, 23, 4, -1), Field("task", 1, 3, 25, -1, -1)))
     result = Result(prepared, [data_row(b"1", "é\n".encode()), data_row(b"2", None)], b"SELECT 2\0")
     assert json.loads(result_json(result, False, False, {})) == {
         "fields": [
