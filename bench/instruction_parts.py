@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Final
 
 from bench import in_memory
@@ -26,6 +26,7 @@ from rowgate.gateway.request import decode
 from rowgate.gateway.response import Response
 from rowgate.pgwire import messages
 from rowgate.pgwire.fields import Field
+from rowgate.pgwire.implementation import IS_COMPILED
 from rowgate.pgwire.rows import RowEncoder
 from rowgate.pgwire.stream import MessageStream
 from rowgate.pgwire.types import BUILTIN_ARRAYS
@@ -153,7 +154,7 @@ def wire_parts() -> tuple[Callable[[int], None], Callable[[int], None]]:
         (messages.raw(b"2", b""), in_memory.VOID, messages.raw(b"C", b"SELECT 1\0"), messages.raw(b"2", b""),
          in_memory.ROW, messages.raw(b"C", b"SELECT 1\0"), in_memory.READY)
     )  # fmt: skip
-    stream = MessageStream(1 << 20)
+    stream = MessageStream(1 << 20, group_rows=True)
     steps = [prepared.step, prepared.step]
 
     def send(number: int) -> bytes:
@@ -172,9 +173,9 @@ def row_part(*, typed: bool) -> Callable[[int], None]:
     columns = (("id", 20), ("user_id", 25), ("task", 25), ("done", 16), ("created", 1184))
     fields = [Field(name, 16386, number, oid, -1, -1) for number, (name, oid) in enumerate(columns)]
     encoder = RowEncoder(fields, raw_text=not typed, array_mode=not typed, array_types=BUILTIN_ARRAYS)
-    row = in_memory.data_row(b"48213", b"user_213", b"task number 48213", b"f", b"2026-01-02 03:04:05.678901+00")[5:]
-    rows = [row] * 100
-    return repeat(lambda n: encoder.encode(rows))
+    row = in_memory.data_row(b"48213", b"user_213", b"task number 48213", b"f", b"2026-01-02 03:04:05.678901+00")
+    region = [row * 100]
+    return repeat(lambda n: encoder.encode(region))
 
 
 async def prepare() -> list[Part]:
@@ -202,10 +203,10 @@ async def prepare() -> list[Part]:
         Part("kept seal", kept, 200),
         Part("messages to Postgres", send, 200),
         Part("answer of Postgres", receive, 100),
-        Part("100 rows, raw text", row_part(typed=False), 20),
-        Part("100 rows, typed", row_part(typed=True), 10),
+        Part("100 rows, raw text", row_part(typed=False), 60),
+        Part("100 rows, typed", row_part(typed=True), 60),
         Part("whole request", in_loop(lambda n: one.run_requests(requests, n, 4)), 100),
-        Part("whole request, 100 rows", in_loop(lambda n: hundred.run_requests(many, n, 4)), 20),
+        Part("whole request, 100 rows", in_loop(lambda n: hundred.run_requests(many, n, 4)), 60),
         Part("session, simple query", in_loop(lambda n: one.run_session_requests(simple_query, n, 4)), 60),
         Part("session, extended query", in_loop(lambda n: one.run_session_requests(extended_query, n, 4)), 60),
     ]  # fmt: skip
@@ -217,20 +218,14 @@ def mark() -> None:
 
 
 def build() -> str:
-    """What instruction counts depend on: the interpreter, its compiler, and whether parts of Rowgate are compiled."""
+    """What instruction counts depend on: the interpreter, its compiler, and whether Rowgate's module is compiled."""
     words = [
         platform.python_implementation(),
         platform.python_version(),
         platform.python_compiler(),
         platform.machine(),
     ]
-    if any(name.startswith("rowgate.") and _is_library(module) for name, module in sys.modules.items()):
-        words.append("compiled")
-    return " ".join(words)
-
-
-def _is_library(module: ModuleType) -> bool:
-    return (module.__file__ or "").endswith(".so")
+    return " ".join((*words, "compiled" if IS_COMPILED else "Python alone"))
 
 
 def main() -> None:
