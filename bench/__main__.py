@@ -108,7 +108,7 @@ def measure(options: argparse.Namespace) -> Results:
     if "layers" in kinds:
         for kind in IN_MEMORY[:1] if options.quick else IN_MEMORY:
             say(f"layers, {kind}")
-            results.layers[kind] = measure_in_memory(kind, 1600 if options.quick else 16_000)
+            results.layers[kind] = measure_in_memory(kind, 1600 if options.quick else 8_000)
         results.instructions = read_baselines().get(build(), {})
     if kinds & set(STACK_KINDS):
         measure_stack(options, kinds, results)

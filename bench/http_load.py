@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench import pgbench
 from bench.cases import Case, all_cases
@@ -10,7 +10,7 @@ from bench.measurement import Measurement
 from bench.processes import accounted, postmaster
 from bench.sides import MANY, PEERS, POSTGREST, Side, all_sides, check
 from bench.stack import ANONYMOUS, AUTHENTICATED, Stack, environment
-from bench.wrk import send
+from bench.wrk import Request, send
 
 LIMIT = "pgbench"
 ANNOUNCEMENTS = 1000
@@ -69,7 +69,7 @@ def _runs(stack: Stack, case: Case, sides: list[Side], server: int) -> dict[str,
     return runs
 
 
-def _side_run(side: Side, case: Case, requests: list, server: int) -> Callable[[float], Measurement]:  # type: ignore[type-arg]
+def _side_run(side: Side, case: Case, requests: Sequence[Request], server: int) -> Callable[[float], Measurement]:
     return lambda seconds: accounted(
         side.process_id, server, lambda: send(side.url, requests, seconds, case.connections)
     )

@@ -138,10 +138,6 @@ def _postgres(one: Measurement) -> float:
     return one.usage.postgres if one.usage else 0.0
 
 
-def _side(one: Measurement) -> float:
-    return one.usage.side if one.usage else 0.0
-
-
 def report(results: Results) -> str:
     """Everything, as Markdown."""
     parts = [

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -86,11 +86,3 @@ def _histogram(printed: str) -> Histogram:
         rounded = round_latency(int(latency))
         counts[rounded] = counts.get(rounded, 0) + int(count)
     return tuple(sorted(counts.items()))
-
-
-def measure_http(
-    url: str, connection: str, tokens: Sequence[str], body: Callable[[int], str], seconds: float
-) -> Measurement:
-    """Sends POST requests for so many seconds; request ``n`` has the token of user ``n`` and ``body(n)``."""
-    requests = [sql_request(url, connection, token, body(number)) for number, token in enumerate(tokens)]
-    return send(url, requests, seconds)
