@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check fuzz docs bench example screens paint clean
+.PHONY: dev install test check fuzz docs bench bench-check example screens paint clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -50,7 +50,7 @@ EXAMPLES_READY := $(NEXTJS)/.next/.built examples/vite-react/node_modules/.insta
 example: $(VENV)/.test ## An example with all it needs: make example APP=nextjs-todos, vite-react or python-todos
 	@$(BIN)/python -m examples $(APP)
 
-test: $(VENV)/.test tests/clients/node_modules/.installed $(EXAMPLES_READY) ## All tests
+test: $(VENV)/.test tests/clients/node_modules/.installed bench/node_modules/.installed $(EXAMPLES_READY) ## All tests
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.test ## Lint, types and import rules
@@ -86,8 +86,16 @@ bench/node_modules/.installed: bench/package-lock.json
 	@cd bench && $(NPM) ci --silent --no-audit --no-fund
 	@touch $@
 
-bench: $(VENV)/.run bench/node_modules/.installed ## Requests per second and latency, beside pgbench and Express
+$(VENV)/.bench: $(VENV)/.run requirements/bench.txt
+	@echo "Installing what the benchmarks need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/.bench bench/node_modules/.installed ## Rates, latencies, CPU and memory, beside pgbench and what people would write instead
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-check: $(VENV)/.run ## Instructions of the hot path's parts, counted by valgrind, against a baseline
+	@$(BIN)/python -m bench.instructions $(ARGS)
 
 clean: ## Removes the environment and everything generated; the data folder .rowgate stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

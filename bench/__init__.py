@@ -1,1 +1,1 @@
-"""Measures Rowgate beside what bounds it (pgbench) and what people would write instead (Express)."""
+"""Measures Rowgate beside what bounds it and what people would write instead, and counts its instructions."""

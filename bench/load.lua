@@ -1,20 +1,24 @@
--- Sends prepared requests in turn; REQUESTS names a file with one JSON object a line: headers and body.
+-- Sends prepared requests in turn; REQUESTS names a file with one a line: method, path, body, and pairs of header name
+-- and value, all with tabs between. Prints each latency (microseconds) with its count, and the totals.
 local requests = {}
 local next_request = 0
-local failed = 0
 
 function init(args)
   local file = assert(io.open(os.getenv("REQUESTS"), "r"))
   for line in file:lines() do
-    local url, connection, authorization, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
-    local headers = {
-      ["Content-Type"] = "application/json",
-      ["Neon-Connection-String"] = connection,
-      ["Neon-Raw-Text-Output"] = "true",
-      ["Neon-Array-Mode"] = "true",
-      ["Authorization"] = authorization,
-    }
-    requests[#requests + 1] = wrk.format("POST", url, headers, body)
+    local fields = {}
+    for field in (line .. "\t"):gmatch("(.-)\t") do
+      fields[#fields + 1] = field
+    end
+    local headers = {}
+    for index = 4, #fields - 1, 2 do
+      headers[fields[index]] = fields[index + 1]
+    end
+    local body = fields[3]
+    if body == "" then
+      body = nil
+    end
+    requests[#requests + 1] = wrk.format(fields[1], fields[2], headers, body)
   end
   file:close()
   math.randomseed(os.time())
@@ -27,9 +31,13 @@ function request()
 end
 
 function done(summary, latency, errors_of_wrk)
+  for index = 1, #latency do
+    local microseconds, count = latency(index)
+    io.write(string.format("LATENCY %d %d\n", microseconds, count))
+  end
   local errors = summary.errors
   io.write(string.format(
-    "RESULT %d %d %d %d %d\n",
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    "RESULT %d %d %d\n",
+    summary.requests, summary.duration,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end

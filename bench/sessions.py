@@ -1,20 +1,19 @@
 """Sessions over TCP: pgbench through Rowgate and through pgbouncer, and what idle sessions cost.
 
 Both poolers run in transaction mode with ten connections to the same Postgres, each on a core of its own while Postgres
-and pgbench have the others, and pgbench sends both the same statement, which reads one row of a table without policies.
+and pgbench have the others, and pgbench sends both the same statement, which reads one row of a table for everybody.
 Rowgate parses and judges every statement and puts the user's identity into every transaction; pgbouncer does neither.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,24 +21,30 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 
-from bench.stack import TODOS, Stack
-from bench.wrk import Measurement
+from bench.measurement import Measurement
+from bench.pgbench import measure_pgbench
+from bench.processes import accounted, postmaster
+from bench.stack import AUTHENTICATED, ServedGateway, Stack
 
 CLIENTS = 16
 PGBOUNCER = "/usr/sbin/pgbouncer"
+PLAIN = 100_000
 IDLE = (0, 10, 100, 1000, 5000)
 SCHEMA = """
 create table if not exists plain (id bigint primary key, task text);
-insert into plain select i, 'task number ' || i from generate_series(1, 100000) i on conflict do nothing;
+insert into plain select i, 'task number ' || i from generate_series(1, {rows}) i on conflict do nothing;
+alter table plain enable row level security;
+drop policy if exists everybody on plain;
+create policy everybody on plain using (true);
 grant select on plain to authenticated, {login};
 """
-SCRIPT = f"\\set id random(1, {TODOS})\nselect id, task from plain where id = :id;\n"
+SCRIPT = f"\\set id random(1, {PLAIN})\nselect id, task from plain where id = :id;\n"
 
 
 def prepare(stack: Stack) -> None:
     """The table that both sides read."""
     with psycopg.connect(stack.ready["superuser_url"], autocommit=True) as connection:
-        for statement in SCHEMA.format(login=stack.login).strip().split(";\n"):
+        for statement in SCHEMA.format(login=stack.logins[AUTHENTICATED][0], rows=PLAIN).strip().split(";\n"):
             connection.execute(statement.rstrip(";").encode())
 
 
@@ -47,6 +52,7 @@ def prepare(stack: Stack) -> None:
 def pgbouncer(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
     """The peer, listening; gives its connection string and its process."""
     host, database_port = stack.postgres
+    login, password = stack.logins[AUTHENTICATED]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,7 +60,7 @@ def pgbouncer(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
     folder.chmod(0o777)
     settings = folder / "pgbouncer.ini"
     users = folder / "users.txt"
-    users.write_text(f'"{stack.login}" "{stack.password}"\n')
+    users.write_text(f'"{login}" "{password}"\n')
     settings.write_text(
         f"[databases]\nneondb = host={host} port={database_port} dbname=neondb\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npool_mode = transaction\n"
@@ -72,33 +78,21 @@ def pgbouncer(stack: Stack) -> Iterator[tuple[str, psutil.Process]]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        yield f"postgresql://{stack.login}:{stack.password}@127.0.0.1:{port}/neondb", psutil.Process(process.pid)
+        yield f"postgresql://{login}:{password}@127.0.0.1:{port}/neondb", psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def rowgate_url(stack: Stack, user: int = 0) -> str:
-    """Rowgate's TCP front without TLS, as pgbouncer is used."""
-    port = urlsplit(stack.ready["tcp_url"]).port
+def rowgate_url(stack: Stack, gateway: ServedGateway | None = None, user: int = 0) -> str:
+    """The TCP front of ``gateway``, else of the stack's own, without TLS, as pgbouncer is used."""
+    port = urlsplit((stack.ready if gateway is None else gateway.urls)["tcp_url"]).port
     return f"postgresql://authenticated:{stack.tokens[user]}@127.0.0.1:{port}/neondb?sslmode=disable"
 
 
-def measure_pgbench(url: str, mode: str, seconds: int) -> Measurement:
+def run_pgbench(url: str, mode: str, seconds: float) -> Measurement:
     """pgbench through ``url``."""
-    with tempfile.TemporaryDirectory() as folder:
-        script, log = Path(folder) / "script.sql", Path(folder) / "log"
-        script.write_text(SCRIPT)
-        done = subprocess.run(
-            ["pgbench", "-n", "-M", mode, "-c", str(CLIENTS), "-j", "1", "-T", str(seconds), "-f", str(script),
-             "-l", "--sampling-rate=0.2", f"--log-prefix={log}", url],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        times = sorted(int(line.split()[2]) for part in Path(folder).glob("log.*") for line in part.open())
-    rate = re.search(r"tps = ([0-9.]+)", done.stdout)
-    if rate is None or not times:
-        raise SystemExit("pgbench failed: " + done.stderr)
-    return Measurement(float(rate[1]), times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, 0)
+    return measure_pgbench(SCRIPT, seconds, clients=CLIENTS, mode=mode, url=[url])
 
 
 @contextmanager
@@ -121,29 +115,26 @@ def a_core_for(*poolers: psutil.Process, others: set[int]) -> Iterator[None]:
                 os.sched_setaffinity(number, cores)
 
 
-def server_processes(stack: Stack) -> set[int]:
-    """Those of the stack's Postgres; the backends that it forks later inherit their cores."""
-    return {
-        process.pid
-        for process in psutil.process_iter(["name", "cmdline"])
-        if process.info["name"] == "postgres"
-        and str(stack.ready["data_dir"]) in " ".join(process.info["cmdline"] or ())
-    }
-
-
-def measure_sessions(stack: Stack, seconds: int, rounds: int) -> dict[str, dict[str, list[Measurement]]]:
+def measure_sessions(
+    stack: Stack, gateway: ServedGateway, seconds: float, rounds: int
+) -> dict[str, dict[str, list[Measurement]]]:
     """Both modes, both sides, all rounds."""
     prepare(stack)
     samples: dict[str, dict[str, list[Measurement]]] = {}
+    server = postmaster(stack)
     with (
         pgbouncer(stack) as (peer, process),
-        a_core_for(psutil.Process(stack.process_id), process, others=server_processes(stack)),
+        # Backends that the server forks later inherit its cores.
+        a_core_for(psutil.Process(gateway.process_id), process, others={server}),
     ):
+        poolers = {"pgbouncer": (peer, process.pid), "rowgate": (rowgate_url(stack, gateway), gateway.process_id)}
         for mode in ("simple", "extended"):
-            sides = samples[f"session, {mode}"] = {"pgbouncer": [], "rowgate": []}
+            sides = samples[f"session, {mode}"] = {name: [] for name in poolers}
             for _ in range(rounds):
-                sides["pgbouncer"].append(measure_pgbench(peer, mode, seconds))
-                sides["rowgate"].append(measure_pgbench(rowgate_url(stack), mode, seconds))
+                for name, (url, process_id) in poolers.items():
+                    sides[name].append(
+                        accounted(process_id, server, lambda: run_pgbench(url, mode, seconds))  # noqa: B023
+                    )
     return samples
 
 
@@ -163,18 +154,22 @@ def log_in(url: str) -> socket.socket:
     return client
 
 
-def measure_idle(stack: Stack, seconds: int) -> list[tuple[int, float, Measurement]]:
+def measure_idle(
+    stack: Stack, gateway: ServedGateway, seconds: float, numbers: Sequence[int] = IDLE
+) -> list[tuple[int, float, Measurement]]:
     """For each number of idle sessions: what one of them takes in kB, and how the busy ones fare."""
     prepare(stack)
-    gateway = psutil.Process(stack.process_id)
+    process = psutil.Process(gateway.process_id)
     found: list[tuple[int, float, Measurement]] = []
     idle: list[socket.socket] = []
-    start = gateway.memory_info().rss
+    start = process.memory_info().rss
     try:
-        for wanted in IDLE:
-            idle += [log_in(rowgate_url(stack, number % len(stack.tokens))) for number in range(wanted - len(idle))]
-            each = (gateway.memory_info().rss - start) / 1000 / max(wanted, 1) if wanted else 0.0
-            found.append((wanted, each, measure_pgbench(rowgate_url(stack), "simple", seconds)))
+        for wanted in numbers:
+            idle += [
+                log_in(rowgate_url(stack, gateway, number % len(stack.tokens))) for number in range(wanted - len(idle))
+            ]
+            each = (process.memory_info().rss - start) / 1000 / max(wanted, 1) if wanted else 0.0
+            found.append((wanted, each, run_pgbench(rowgate_url(stack, gateway), "simple", seconds)))
     finally:
         for client in idle:
             client.close()
