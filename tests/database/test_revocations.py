@@ -69,6 +69,21 @@ async def test_revoking_again_never_narrows(registry: Registry) -> None:
     assert (again.issued_before, again.expires_at) == (10.0, LATER)
 
 
+async def test_what_is_left_takes_the_place_of_what_is_taken_back(registry: Registry) -> None:
+    """In one transaction: nobody who follows sees the moment between."""
+    await registry.revoke([subject("a", issued_before=900.0)])
+    known = (await in_force(registry))["a"]
+    async with asyncio.timeout(60), aclosing(registry.watch()) as snapshots:
+        await anext(snapshots)
+        await registry.remove_revocation(known.id or 0, left=subject("a", issued_before=100.0, expires_at=LATER))
+        changes = (await anext(snapshots)).revocations
+        assert [(one.value, one.issued_before, one.expires_at) for one in changes.added] == [("a", 100.0, LATER)]
+        assert changes.removed == ()
+    with pytest.raises(RevocationUnknown):
+        await registry.remove_revocation(10**9, left=subject("b", issued_before=1.0))
+    assert set(await in_force(registry)) == {"a"}
+
+
 async def test_a_ban_and_a_sign_out_are_two(registry: Registry, prepared: Prepared) -> None:
     """Shut out for an hour, signed out for months: together they are no ban for months."""
     soon = time.time() + 3600

@@ -294,9 +294,12 @@ class Registry:
         reader = RevocationReader()
         return await self._control.read_in_parts(lambda connection: reader.read(self._control, connection))
 
-    async def remove_revocation(self, revocation_id: int) -> None:
-        """Takes a revocation back. Raises RevocationUnknown, else like ``snapshot``."""
-        if not await self._control.write(lambda connection: revocations.remove(connection, revocation_id)):
+    async def remove_revocation(self, revocation_id: int, *, left: Revocation | None = None) -> None:
+        """Takes a revocation back, with ``left`` in its place where something less is to stay.
+
+        Raises RevocationUnknown, else like ``snapshot``.
+        """
+        if not await self._control.write(lambda connection: revocations.remove(connection, revocation_id, left)):
             raise RevocationUnknown("No revocation in force has this id.", detail=f"got {revocation_id}")
 
     async def prune_revocations(self) -> int:

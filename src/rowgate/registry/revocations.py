@@ -117,7 +117,7 @@ async def add(
         cursor = connection.cursor(row_factory=dict_row)
         done = []
         for one in revocations:
-            await cursor.execute(_ADD, {name: getattr(one, name) for name in Revocation.__dataclass_fields__})
+            await cursor.execute(_ADD, _values(one))
             done += [Revocation(**row) for row in await cursor.fetchall()]
         return done
 
@@ -128,13 +128,20 @@ async def page_of(connection: Connection, after: int, limit: int) -> list[Revoca
     return [Revocation(**row) for row in await cursor.fetchall()]
 
 
-async def remove(connection: Connection, revocation_id: int) -> bool:
-    """Takes a revocation back; tells whether there was one in force."""
-    cursor = await connection.execute(
-        "UPDATE rowgate.revocation SET removed_at = pg_catalog.now() WHERE id = %s AND removed_at IS NULL",
-        [revocation_id],
-    )
-    return cursor.rowcount == 1
+async def remove(connection: Connection, revocation_id: int, left: Revocation | None = None) -> bool:
+    """Takes a revocation back, with ``left`` in its place, in one transaction; tells whether there was one in force."""
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "UPDATE rowgate.revocation SET removed_at = pg_catalog.now() WHERE id = %s AND removed_at IS NULL",
+            [revocation_id],
+        )
+        if cursor.rowcount == 1 and left is not None:
+            await connection.execute(_ADD, _values(left))
+        return cursor.rowcount == 1
+
+
+def _values(row: Revocation) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Revocation.__dataclass_fields__}
 
 
 async def prune(connection: Connection) -> int:

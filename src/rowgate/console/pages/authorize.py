@@ -217,10 +217,9 @@ class Authorize:
         row = next((one for one in await _disabling(visit) if one.provider == name), None)
         follows = True
         if row is not None and row.id is not None:
-            await visit.database.registry.remove_revocation(row.id)
             before = _signed_out_before(row.reason)
-            if before is not None:
-                await self._revoke(visit, before, time.time() + KEPT_SECONDS, SIGNED_OUT)
+            left = None if before is None else _revocation(name, before, time.time() + KEPT_SECONDS, SIGNED_OUT)
+            await visit.database.registry.remove_revocation(row.id, left=left)
             follows = await _follows(lambda: not visit.database.revocations.knows(row))
         return _back(visit, f"{name} is enabled. Its tokens are taken again.", follows)
 
@@ -236,10 +235,7 @@ class Authorize:
         return _back(visit, f"Every token that {name} issued until now is refused.", follows)
 
     async def _revoke(self, visit: Visit, issued_before: float, expires_at: float | None, reason: str) -> bool:
-        row = Revocation(
-            provider=_provider(visit).name, kind="provider", issued_before=issued_before, expires_at=expires_at,
-            reason=reason, revoked_by="console",
-        )  # fmt: skip
+        row = _revocation(_provider(visit).name, issued_before, expires_at, reason)
         await visit.database.registry.revoke([row])
         return await _follows(lambda: visit.database.revocations.knows(row))
 
@@ -284,6 +280,13 @@ def _back(visit: Visit, said: str, follows: bool) -> Response:
     late = "" if follows else " This gateway has not heard of it yet: it is out of touch with the registry."
     visit.session.message = said + late
     return go_to(PATH)
+
+
+def _revocation(name: str, issued_before: float, expires_at: float | None, reason: str) -> Revocation:
+    return Revocation(
+        provider=name, kind="provider", issued_before=issued_before, expires_at=expires_at, reason=reason,
+        revoked_by="console",
+    )  # fmt: skip
 
 
 def _signed_out_before(reason: str) -> float | None:
