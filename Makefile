@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check fuzz docs bench example screens paint clean
+.PHONY: dev install test check fuzz docs bench soak example screens paint clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -88,6 +88,9 @@ bench/node_modules/.installed: bench/package-lock.json
 
 bench: $(VENV)/.run bench/node_modules/.installed ## Requests per second and latency, beside pgbench and Express
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/.test ## 200 users for 20 minutes while everything around the gateway fails: SECONDS=60 for less
+	@$(BIN)/python -m bench.soak $(if $(filter environment% command%,$(origin SECONDS)),--seconds $(SECONDS)) $(ARGS)
 
 clean: ## Removes the environment and everything generated; the data folder .rowgate stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
