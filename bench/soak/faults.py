@@ -167,7 +167,7 @@ class Faults:
         """They ask for megabytes and read nothing, or never end their transaction. Others must not wait for them."""
         with self._tally.fault("clients read slowly") as fault:
             harm = asyncio.get_running_loop().create_task(self._all_at_once(self._rude.slow))
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.5)
             await self._recover(fault)  # while they are at it
             await harm
 

@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -18,12 +19,18 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from bench.soak.http_client import head
 from bench.soak.http_users import CONNECTION
-from bench.soak.stack import DATABASE, STALL_SECONDS, SoakStack
+from bench.soak.stack import DATABASE, SoakStack
+from bench.soak.watch import is_served
 from rowgate.pgwire import messages
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
+"""By when the gateway must have ended a client that lets it wait, far above its time-outs: the machine may be busy."""
 LARGE = "select user_id, repeat('x', 500) from facts, generate_series(1, 900)"
 UNCOMMITTED = "insert into todos (key, value) values ('uncommitted', 0)"
+
+
+class StillServed(Exception):
+    """The gateway has not ended a client that it ought to have ended."""
 
 
 class RudeClients:
@@ -42,6 +49,15 @@ class RudeClients:
             self._read_no_rows,
             self._never_commit,
         )
+
+    async def _until_ended(self, client: socket.socket) -> None:
+        """Waits, without reading, until the gateway has ended the connection: the client's own end cannot tell, because
+        the end stands behind what it does not take. Raises StillServed where that never comes."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while await asyncio.to_thread(is_served, client, self._stack):
+            if time.monotonic() > deadline:
+                raise StillServed(f"a client that takes nothing is served for more than {PATIENCE_SECONDS} s")
+            await asyncio.sleep(0.5)
 
     # --- over HTTP --------------------------------------------------------------------------------------------
 
@@ -80,7 +96,7 @@ class RudeClients:
         with _narrow_socket() as narrow:
             await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", self._stack.http_port))
             await asyncio.get_running_loop().sock_sendall(narrow, self._request(LARGE))
-            await asyncio.sleep(PATIENCE_SECONDS)
+            await self._until_ended(narrow)
 
     # --- sessions ---------------------------------------------------------------------------------------------
 
@@ -129,12 +145,12 @@ class RudeClients:
             loop = asyncio.get_running_loop()
             await loop.sock_connect(narrow, ("127.0.0.1", self._stack.tcp_port))
             await loop.sock_sendall(narrow, self._login() + messages.query(LARGE.encode()))
-            await asyncio.sleep(STALL_SECONDS + PATIENCE_SECONDS)
+            await self._until_ended(narrow)
 
     async def _never_commit(self) -> None:
         writer = await self._session(tls=False)
         writer.write(messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
-        await asyncio.sleep(STALL_SECONDS + 4)
+        await self._until_ended(writer.get_extra_info("socket"))
         writer.transport.abort()
 
     # --- over WebSocket ---------------------------------------------------------------------------------------
