@@ -26,6 +26,7 @@ SHUT_DOWN: Final = frozenset({"57P01", "connection_lost", "08006", SECOND_RESULT
 AWAY: Final = SHUT_DOWN | {
     "57P02", "57P03", "connect_failed", "08001", "server_starting", "queue_timeout", "queue_full", "login_refused",
 }  # fmt: skip
+REVOKED: Final = frozenset({"token_revoked", "login_refused", UNREAD_WORD})
 VICTIMS: Final = 3
 RUDE_AT_ONCE: Final = 3
 
@@ -129,7 +130,7 @@ class Faults:
         user = self._chance.choice(self._victims)
         client = HttpClient(self._stack.http_port)
         token = self._stack.token(user, 60)
-        with self._tally.fault("user revoked", frozenset({"token_revoked"}), user) as fault:
+        with self._tally.fault("user revoked", REVOKED, user) as fault:
             await client.post(CONNECTION, token, {"query": "select 1"})
             session = await psycopg.AsyncConnection.connect(
                 conninfo(self._stack, self._stack.tcp_port, token, tls=True), autocommit=True

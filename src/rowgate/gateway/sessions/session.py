@@ -539,19 +539,26 @@ class Session:
             return self._backend
         self._admit()
         try:
-            pool = self._database.pool(self._role)
-            party = party_of(self._principal)
-            connection = pool.take(False, party) or await pool.acquire(party=party)
+            self._backend = await self._take_backend()
         except BaseException:
             self._leave()
             raise
-        if self._stream.gone.done():
-            pool.release(connection)
-            self._leave()
-            raise SessionOver
-        self._backend = Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
         self._patience.begin()
         return self._backend
+
+    async def _take_backend(self) -> Backend:
+        """A connection of the pool. Raises the pool's errors, and SessionOver where the client has gone meanwhile."""
+        pool = self._database.pool(self._role)
+        party = party_of(self._principal)
+        while True:
+            connection = pool.take(False, party) or await pool.acquire(party=party)
+            if self._stream.gone.done():
+                pool.release(connection)
+                raise SessionOver
+            try:
+                return Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
+            except ConnectionLost:
+                pool.discard(connection)  # it went in this moment; nothing was sent on it
 
     def _let_go(self) -> None:
         backend, self._backend = self._backend, None
