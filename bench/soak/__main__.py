@@ -36,8 +36,8 @@ from bench.soak.watch import (
 )
 
 PROGRESS_SECONDS = 10
-APART = 2
-"""Users beside those that are asked for: one for the probes, one for the rude clients."""
+APART = 10
+"""Users beside those that are asked for: one for the probes, the others for rude clients."""
 MOST_FAULT_INTERVAL = 12.0
 SETTLE_SECONDS = 20.0
 DEFECTS = ("a defect in Rowgate", "Traceback (most recent call last)", "Task exception was never retrieved")
@@ -79,7 +79,12 @@ async def _soak(stack: SoakStack, seconds: int, users: int, seed: int) -> Report
     before = files_without_backends(stack)
     controls = len([one for one in backends(stack) if one[0] == "rowgate_control"])
     faults = Faults(
-        stack, tally, chance, prober=stack.users[-1], rude=stack.users[-2], victims=stack.users[: max(users // 4, 1)]
+        stack,
+        tally,
+        chance,
+        prober=stack.users[-1],
+        rude=stack.users[-APART:-1],
+        victims=stack.users[: max(users // 4, 1)],
     )
     began = time.monotonic()
     interval = min(MOST_FAULT_INTERVAL, seconds * 0.6 / len(faults.all))

@@ -34,7 +34,7 @@ RUDE_AT_ONCE: Final = 3
 class Faults:
     """All of them. ``victim`` names a user whose tokens may be revoked; ``prober`` and ``rude`` are users apart."""
 
-    def __init__(self, stack: SoakStack, tally: Tally, chance: random.Random, *, prober: str, rude: str,
+    def __init__(self, stack: SoakStack, tally: Tally, chance: random.Random, *, prober: str, rude: list[str],
                  victims: list[str]) -> None:  # fmt: skip
         self._stack = stack
         self._tally = tally

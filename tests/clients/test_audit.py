@@ -2,8 +2,8 @@
 
 import html
 import json
-import re
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a process that serves for long does with its memory, once it serves: Python's collector, the C library's heap."""
+"""What a process that serves for long does with its memory, once it serves: the collector and the C library's heap."""
 
 from __future__ import annotations
 
