@@ -27,6 +27,7 @@ AWAY: Final = SHUT_DOWN | {
     "57P02", "57P03", "connect_failed", "08001", "server_starting", "queue_timeout", "queue_full", "login_refused",
 }  # fmt: skip
 REVOKED: Final = frozenset({"token_revoked", "login_refused", UNREAD_WORD})
+NEW_KEY: Final = frozenset({"token_key_unknown", "login_refused"})
 VICTIMS: Final = 3
 RUDE_AT_ONCE: Final = 3
 
@@ -120,8 +121,11 @@ class Faults:
             await asyncio.to_thread(self._stack.start_provider)
 
     async def key_rotated(self) -> None:
-        """Tokens are signed by a new key, whose id the gateway meets for the first time; old ones stay good."""
-        with self._tally.fault("key rotated") as fault:
+        """Tokens are signed by a new key, whose id the gateway meets for the first time; old ones stay good.
+
+        Where the gateway has asked for the keys a moment before, it waits a little before it asks again.
+        """
+        with self._tally.fault("key rotated", NEW_KEY) as fault:
             await asyncio.to_thread(self._stack.issuer.keys.rotate)
             await self._recover(fault)
 

@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 30.0
 """By when the gateway must have ended a client that lets it wait, far above its time-outs: the machine may be busy."""
 LARGE = "select user_id, repeat('x', 500) from facts, generate_series(1, 900)"
 UNCOMMITTED = "insert into todos (key, value) values ('uncommitted', 0)"
+BEGUN = f"begin; {UNCOMMITTED}".encode()
+"""In one query: where no connection comes free for BEGIN, an INSERT of its own would be committed by itself."""
 
 
 class StillServed(Exception):
@@ -136,7 +138,7 @@ class RudeClients:
 
     async def _in_a_transaction(self) -> None:
         _, writer = await self._session(tls=True)
-        writer.write(messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
+        writer.write(messages.query(BEGUN))
         await _vanish(writer, after=0.2)
 
     async def _in_a_statement(self) -> None:
@@ -176,7 +178,7 @@ class RudeClients:
     async def _in_a_websocket_transaction(self) -> None:
         async with connect_websocket(self._stack.urls["ws_url"].replace("127.0.0.1", "localhost"),
                                      ssl=self._stack.tls) as client:  # fmt: skip
-            await client.send(self._login() + messages.query(b"begin") + messages.query(UNCOMMITTED.encode()))
+            await client.send(self._login() + messages.query(BEGUN))
             await client.recv()
             await asyncio.sleep(0.2)
             client.transport.abort()
