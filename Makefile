@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := npm
 
-.PHONY: dev install test check fuzz docs bench bench-check example screens paint clean
+.PHONY: dev install test check fuzz docs bench bench-check soak example screens paint clean
 
 dev: install ## The whole stack on this machine: Postgres, identity provider, gateway
 	@$(BIN)/rowgate dev
@@ -96,6 +96,9 @@ bench: $(VENV)/.bench bench/node_modules/.installed ## Rates, latencies, CPU and
 
 bench-check: $(VENV)/.run ## Instructions of the hot path's parts, counted by valgrind, against a baseline
 	@$(BIN)/python -m bench.instructions $(ARGS)
+
+soak: $(VENV)/.test ## 200 users for 20 minutes while everything around the gateway fails: SECONDS=60 for less
+	@$(BIN)/python -m bench.soak $(if $(filter environment% command%,$(origin SECONDS)),--seconds $(SECONDS)) $(ARGS)
 
 clean: ## Removes the environment and everything generated; the data folder .rowgate stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

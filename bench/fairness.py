@@ -176,7 +176,7 @@ def _flood(stack: Stack, front: str, statements: list[str], outcomes: Counter[st
             raise SystemExit("the flood did not start")
         yield
     finally:
-        told, _ = process.communicate(timeout=30)
+        told, _ = process.communicate(timeout=120)
         outcomes.update(json.loads(told or "{}"))
 
 

@@ -36,8 +36,8 @@ from bench.soak.watch import (
 )
 
 PROGRESS_SECONDS = 10
-APART = 2
-"""Users beside those that are asked for: one for the probes, one for the rude clients."""
+APART = 10
+"""Users beside those that are asked for: one for the probes, the others for rude clients."""
 MOST_FAULT_INTERVAL = 12.0
 SETTLE_SECONDS = 20.0
 DEFECTS = ("a defect in Rowgate", "Traceback (most recent call last)", "Task exception was never retrieved")
@@ -79,12 +79,17 @@ async def _soak(stack: SoakStack, seconds: int, users: int, seed: int) -> Report
     before = files_without_backends(stack)
     controls = len([one for one in backends(stack) if one[0] == "rowgate_control"])
     faults = Faults(
-        stack, tally, chance, prober=stack.users[-1], rude=stack.users[-2], victims=stack.users[: max(users // 4, 1)]
+        stack,
+        tally,
+        chance,
+        prober=stack.users[-1],
+        rude=stack.users[-APART:-1],
+        victims=stack.users[: max(users // 4, 1)],
     )
     began = time.monotonic()
     interval = min(MOST_FAULT_INTERVAL, seconds * 0.6 / len(faults.all))
     async with asyncio.TaskGroup() as group:
-        people = [group.create_task(one) for one in _people(stack, bridge, tally, chance, users)]
+        people = [group.create_task(one) for one in _people(stack, bridge, tally, chance, users, seconds)]
         watching = group.create_task(watch.run())
         saying = group.create_task(_say_progress(tally, watch, began, seconds))
         await asyncio.sleep(min(seconds * 0.1, 10.0))
@@ -106,7 +111,7 @@ async def _soak(stack: SoakStack, seconds: int, users: int, seed: int) -> Report
 
 
 def _people(
-    stack: SoakStack, bridge: Bridge, tally: Tally, chance: random.Random, users: int
+    stack: SoakStack, bridge: Bridge, tally: Tally, chance: random.Random, users: int, seconds: int
 ) -> list[Coroutine[Any, Any, None]]:
     """Two in five over HTTP, as many over TCP with TLS, the others over WebSocket."""
     pause = max(users / 200, 0.1)
@@ -120,7 +125,17 @@ def _people(
                 people.append(SessionUser("tcp", stack.tcp_port, user, stack, tally, own, pause).run())
             case _:
                 people.append(SessionUser("websocket", bridge.port, user, stack, tally, own, pause).run())
-    return people
+    return [_late(one, chance.random() * min(seconds * 0.1, 10.0)) for one in people]
+
+
+async def _late(person: Coroutine[Any, Any, None], seconds: float) -> None:
+    """They come one after the other."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        person.close()
+        raise
+    await person
 
 
 async def _say_progress(tally: Tally, watch: Watch, began: float, seconds: int) -> None:

@@ -26,6 +26,8 @@ SHUT_DOWN: Final = frozenset({"57P01", "connection_lost", "08006", SECOND_RESULT
 AWAY: Final = SHUT_DOWN | {
     "57P02", "57P03", "connect_failed", "08001", "server_starting", "queue_timeout", "queue_full", "login_refused",
 }  # fmt: skip
+REVOKED: Final = frozenset({"token_revoked", "login_refused", UNREAD_WORD})
+NEW_KEY: Final = frozenset({"token_key_unknown", "login_refused"})
 VICTIMS: Final = 3
 RUDE_AT_ONCE: Final = 3
 
@@ -33,7 +35,7 @@ RUDE_AT_ONCE: Final = 3
 class Faults:
     """All of them. ``victim`` names a user whose tokens may be revoked; ``prober`` and ``rude`` are users apart."""
 
-    def __init__(self, stack: SoakStack, tally: Tally, chance: random.Random, *, prober: str, rude: str,
+    def __init__(self, stack: SoakStack, tally: Tally, chance: random.Random, *, prober: str, rude: list[str],
                  victims: list[str]) -> None:  # fmt: skip
         self._stack = stack
         self._tally = tally
@@ -119,8 +121,11 @@ class Faults:
             await asyncio.to_thread(self._stack.start_provider)
 
     async def key_rotated(self) -> None:
-        """Tokens are signed by a new key, whose id the gateway meets for the first time; old ones stay good."""
-        with self._tally.fault("key rotated") as fault:
+        """Tokens are signed by a new key, whose id the gateway meets for the first time; old ones stay good.
+
+        Where the gateway has asked for the keys a moment before, it waits a little before it asks again.
+        """
+        with self._tally.fault("key rotated", NEW_KEY) as fault:
             await asyncio.to_thread(self._stack.issuer.keys.rotate)
             await self._recover(fault)
 
@@ -129,7 +134,7 @@ class Faults:
         user = self._chance.choice(self._victims)
         client = HttpClient(self._stack.http_port)
         token = self._stack.token(user, 60)
-        with self._tally.fault("user revoked", frozenset({"token_revoked"}), user) as fault:
+        with self._tally.fault("user revoked", REVOKED, user) as fault:
             await client.post(CONNECTION, token, {"query": "select 1"})
             session = await psycopg.AsyncConnection.connect(
                 conninfo(self._stack, self._stack.tcp_port, token, tls=True), autocommit=True
@@ -167,7 +172,7 @@ class Faults:
         """They ask for megabytes and read nothing, or never end their transaction. Others must not wait for them."""
         with self._tally.fault("clients read slowly") as fault:
             harm = asyncio.get_running_loop().create_task(self._all_at_once(self._rude.slow))
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.5)
             await self._recover(fault)  # while they are at it
             await harm
 

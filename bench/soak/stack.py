@@ -31,7 +31,7 @@ from rowgate.rls import extension
 
 DATABASE = "app"
 STATEMENT_SECONDS = 4
-STALL_SECONDS = 4
+STALL_SECONDS = 5
 POOL_SIZE = 10
 READY_SECONDS = 30
 SCHEMA = """
@@ -158,8 +158,7 @@ def _start(count: int) -> SoakStack:
         "PORT": "0", "TCP_PORT": "0", "ADMIN_PORT": "0", "INSECURE_ISSUERS": "true", "TRUST_LOCAL_ISSUER": "true",
         "TLS_CERT": str(certificates.cert_file), "TLS_KEY": str(certificates.key_file), "POOL_SIZE": str(POOL_SIZE),
         "STATEMENT_TIMEOUT_MS": str(STATEMENT_SECONDS * 1000), "CLIENT_STALL_SECONDS": str(STALL_SECONDS),
-        "REQUEST_TIMEOUT_SECONDS": "5", "LOGIN_TIMEOUT_SECONDS": "5",
-        "AUDIT_LOG": str(folder / "audit.log"), "AUDIT_CHAIN": "true",
+        "REQUEST_TIMEOUT_SECONDS": "5",         "AUDIT_LOG": str(folder / "audit.log"), "AUDIT_CHAIN": "true",
     }  # fmt: skip
     gateway = subprocess.Popen(
         [sys.executable, "-m", "rowgate", "serve", "--json"], stdout=subprocess.PIPE, text=True,

@@ -6,6 +6,7 @@ Never does anything to the service.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -65,9 +66,13 @@ class Tally:
     def violation(self, text: str) -> None:
         """Something that must not happen has happened."""
         self.violation_count += 1
+        on = [one.kind for one in self.faults if one.over is None] or [
+            f"after {one.kind}, {time.monotonic() - (one.over or 0):.1f} s ago" for one in self.faults[-1:]
+        ]
+        text = f"{time.strftime('%H:%M:%S')} {text} [{', '.join(on)}]"
+        print(f"  VIOLATION {text}", file=sys.stderr, flush=True)
         if len(self.violations) < MOST_KEPT:
-            on = [one.kind for one in self.faults if one.over is None] or [f"after {self.faults[-1:]}"]
-            self.violations.append(f"{time.strftime('%H:%M:%S')} {text} [{', '.join(on)}]")
+            self.violations.append(text)
 
     def is_explained(self, code: str, user: str, began: float) -> bool:
         """Whether a fault was on between ``began`` (monotonic) and now that brings ``code`` to ``user``."""

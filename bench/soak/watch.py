@@ -129,15 +129,24 @@ def backends(stack: SoakStack) -> Iterable[tuple[str, str, bool, str]]:
         return connection.execute(ACTIVITY.encode()).fetchall()
 
 
+def is_served(client: socket.socket, stack: SoakStack) -> bool:
+    """Whether the gateway has a socket for this client's."""
+    return bool(_other_end(client, stack))
+
+
 def both_ends(client: socket.socket, stack: SoakStack) -> str:
     """The states of a connection's two sockets, so that it can be told which end waits for the other: the client's own,
     and what the gateway has of it."""
-    own, peer = client.getsockname(), client.getpeername()
     state = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
     unread = int.from_bytes(fcntl.ioctl(client, termios.FIONREAD, b"\0" * 4), sys.byteorder)
-    theirs = [
+    theirs = _other_end(client, stack) or "has closed it"
+    return f"client: {TCP_STATES.get(state, state)} with {unread} bytes unread; gateway: {theirs}"
+
+
+def _other_end(client: socket.socket, stack: SoakStack) -> list[str]:
+    own, peer = client.getsockname(), client.getpeername()
+    return [
         one.status
         for one in psutil.Process(stack.gateway.pid).net_connections("tcp")
         if one.laddr.port == peer[1] and one.raddr and one.raddr.port == own[1]
     ]
-    return f"client: {TCP_STATES.get(state, state)} with {unread} bytes unread; gateway: {theirs or 'has closed it'}"

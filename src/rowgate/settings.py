@@ -149,6 +149,12 @@ class Settings:
         "subject holds. 100 has no bound.",
         low=1,
     )
+    subject_connections: int | None = _setting(
+        None,
+        "Connections to Postgres that one subject may hold at once for one role, and so the statements that it may "
+        "have running there; off has no bound but subject_pool_percent.",
+        low=1,
+    )
     subject_queue_length: int = _setting(
         250, "Requests of one subject that may wait for a connection of one role.", low=0
     )
@@ -189,12 +195,18 @@ class Settings:
     audit_sql: bool = _setting(
         False, "Whether audit records hold the SQL text, with the values that a client wrote into it."
     )
+    audit_parameters: bool = _setting(
+        False,
+        "Whether audit records hold the parameters of statements as text, each cut to 256 characters; tokens are left "
+        "out.",
+    )
     activity_records: int = _setting(
         1000, "Records kept in memory, where the console runs or there is an audit file.", low=0
     )
     opentelemetry: bool = _setting(
         False, "Whether a span and metrics of each request and each statement of a session go to OpenTelemetry."
     )
+    metrics_public: bool = _setting(False, "Whether /metrics on the management port answers without an admin token.")
     log_requests: bool = _setting(False, "Whether each request is logged as one line of JSON on standard error.")
 
 

@@ -2,11 +2,15 @@
 
 import html
 import json
+import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -25,7 +29,8 @@ def audit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory, audit_file: Path) -> Iterator[Sessions]:
     folder = tmp_path_factory.mktemp("sessions")
-    settings = {"ROWGATE_AUDIT_LOG": str(audit_file), "ROWGATE_AUDIT_SQL": "true", "ROWGATE_AUDIT_CHAIN": "true"}
+    settings = {"ROWGATE_AUDIT_LOG": str(audit_file), "ROWGATE_AUDIT_SQL": "true", "ROWGATE_AUDIT_CHAIN": "true",
+                "ROWGATE_AUDIT_PARAMETERS": "true"}  # fmt: skip
     with running_sessions(folder, **settings) as running:
         yield running
 
@@ -100,19 +105,107 @@ def test_statements_of_a_session(sessions: Sessions, records: Any) -> None:
         assert (failed["outcome"], failed["sqlstate"], failed["verdict"]) == ("database_error", "22012", "allowed")
 
 
-def test_no_token_and_no_parameter_is_in_it_and_the_chain_holds(sessions: Sessions, audit_file: Path) -> None:
+def test_no_token_is_in_it_and_no_password(sessions: Sessions, audit_file: Path) -> None:
+    token = sessions.stack.tokens["bob"]
     with psycopg.connect(sessions.url("bob"), autocommit=True) as bob:
-        bob.execute("select auth.jwt_session_init(%s)", (sessions.stack.tokens["bob"],))
-        bob.execute("select %s::text || 'with-parameter'", ("a-secret-value",))
+        bob.execute("select auth.jwt_session_init(%s)", (token,))
+        bob.execute("select %s::text || 'with-parameter'", (f"Bearer {token}",))
+        bob.execute("select %b::text || 'in-binary'", (token,))
+    sessions.stack.sql("select $1::text || 'over-http'", [{"kept": f"https://x.example/?token={token}"}], token=token)
     deadline = time.monotonic() + DEADLINE
-    while b"with-parameter" not in audit_file.read_bytes():
+    while not all(mark in audit_file.read_bytes() for mark in (b"with-parameter", b"in-binary", b"over-http")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     written = audit_file.read_bytes()
-    assert b"a-secret-value" not in written
-    for token in sessions.stack.tokens.values():
-        assert token.rsplit(".", 1)[1].encode() not in written
-        assert token.encode()[:60] not in written
+    for one in sessions.stack.tokens.values():
+        assert one.rsplit(".", 1)[1].encode() not in written
+        assert one.encode()[:60] not in written
+    assert (urlsplit(sessions.owner_url()).password or "").encode() not in written
+
+
+def test_parameters_where_they_are_asked_for(sessions: Sessions, records: Any) -> None:
+    sessions.stack.sql("select $1::text, $2::int, 'http-values'", ["a value", None], token=sessions.stack.tokens["bob"])
+    assert records("http-values")[0]["parameters"] == [["a value", None]]
+    with psycopg.connect(sessions.url("bob"), autocommit=True) as bob:
+        for number in range(6):  # the later ones share a connection
+            bob.execute("select %s::text, %b::int2, 'session-values'", (f"value {number}", number))
+        bob.execute(b"select 'no-values'")
+    found = records("session-values", 6)
+    assert [one["parameters"] for one in found] == [[[f"value {n}", f"\\x{n:04x}"]] for n in range(6)]
+    assert "parameters" not in records("no-values")[0]
+
+
+def test_a_session_with_a_password_has_its_beginning_and_its_end(sessions: Sessions, audit_file: Path) -> None:
+    def event(word: str, number: int = 1) -> dict[str, Any]:
+        """The record of this kind with this number."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            written = [json.loads(line) for line in audit_file.read_bytes().splitlines()]
+            found: list[dict[str, Any]] = [one for one in written if one.get("event") == word]
+            if len(found) >= number:
+                return found[number - 1]
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    with psycopg.connect(sessions.owner_url(), autocommit=True) as owner:
+        owner.execute("select 'not-in-the-audit-file'")
+        port = owner.pgconn.socket
+        opened = event("session_opened")
+        assert (opened["role"], opened["database"], opened["subject"]) == ("neondb_owner", "neondb", None)
+        with socket.socket(fileno=os.dup(port)) as mine:
+            host, number = mine.getsockname()[:2]
+        assert opened["client"] == f"{host}:{number}"
+    closed = event("session_closed")
+    assert (closed["outcome"], closed["client"], closed["time"]) == ("ok", opened["client"], opened["time"])
+    assert closed["received"] > len("select 'not-in-the-audit-file'")
+    assert closed["bytes"] > 0
+    assert closed["milliseconds"] > 0
+    with psycopg.connect(sessions.owner_url(), autocommit=True) as owner, suppress(psycopg.OperationalError):
+        owner.execute("select pg_terminate_backend(pg_backend_pid())")
+    assert event("session_closed", 2)["outcome"] == "backend_gone"
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(sessions.owner_url().replace(urlsplit(sessions.owner_url()).password or "", "wrong"))
+    refused = event("session_refused")
+    assert (refused["outcome"], refused["sqlstate"]) == ("database_error", "28P01")
+    assert b"not-in-the-audit-file" not in audit_file.read_bytes()
+
+
+def test_metrics(sessions: Sessions) -> None:
+    def metrics() -> dict[str, float]:
+        answer = httpx.get(f"{sessions.stack.admin_url}/metrics", headers=admin)
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    admin = {"Authorization": f"Bearer {sessions.stack.admin_token}"}
+    assert httpx.get(f"{sessions.stack.admin_url}/metrics").status_code == 401
+    before = metrics()
+    sessions.stack.sql("select 1", token=sessions.stack.tokens["alice"])
+    sessions.stack.sql("select pg_read_file('x')", token=sessions.stack.tokens["alice"])
+    with psycopg.connect(sessions.url("alice"), autocommit=True) as alice:
+        alice.prepare_threshold = None  # which would be an exchange more
+        for _ in range(6):
+            alice.execute("select auth.user_id()")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            alice.execute("select 1/0")
+        now = metrics()
+        assert now["rowgate_sessions"] == before["rowgate_sessions"] + 1
+    grown = {name: value - before.get(name, 0.0) for name, value in now.items()}
+    assert grown['rowgate_http_requests_total{status="200"}'] == 1
+    assert grown['rowgate_http_requests_total{status="400"}'] == 1
+    assert grown["rowgate_http_request_seconds_count"] == 2
+    assert grown['rowgate_http_request_seconds_bucket{le="+Inf"}'] == 2
+    assert grown["rowgate_http_request_seconds_sum"] > 0
+    assert grown["rowgate_session_statements_total"] == 7
+    assert grown["rowgate_session_exchange_seconds_count"] == 7
+    assert grown['rowgate_errors_total{front="http",code="statement_refused"}'] == 1
+    assert grown['rowgate_errors_total{front="session",code="database_error"}'] == 1
+    place = 'endpoint="",database="neondb"'
+    assert now[f"rowgate_registry_connected{{{place}}}"] == 1
+    assert now[f'rowgate_pool_waiting{{{place},role="authenticated"}}'] == 0
+    pool = [now[f'rowgate_pool_connections{{{place},role="authenticated",state="{one}"}}'] for one in ("busy", "idle")]
+    assert sum(pool) >= 1
+    assert now["rowgate_audit_dropped_total"] == 0
 
 
 def test_the_console_reads_the_file_from_its_end(sessions: Sessions, records: Any, audit_file: Path) -> None:

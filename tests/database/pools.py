@@ -82,6 +82,7 @@ class Exposed:
         server_timeout: float = 30.0,
         share: int = 100,
         party_queue_length: int | None = None,
+        party_connections: int | None = None,
         **opener_options: Any,
     ) -> AsyncIterator[OpenPool]:
         """A pool, closed afterwards; then its backends must go, and nothing may have failed unseen. Times are in
@@ -101,6 +102,7 @@ class Exposed:
             statement_timeout=statement_timeout,
             share=share,
             party_queue_length=party_queue_length,
+            party_connections=party_connections,
         )
         opened = OpenPool(self, pool, opener, name)
         try:

@@ -48,6 +48,22 @@ async def test_whoever_holds_a_share_leaves_the_rest_to_others(exposed: Exposed)
         assert await pool.run("select 3", party="flooder") == [[("3",)]]
 
 
+async def test_no_party_holds_more_connections_than_it_may_however_many_are_free(exposed: Exposed) -> None:
+    async with exposed.pool(size=4, party_connections=1) as pool:
+        first = await pool.pool.acquire(party="a")
+        waiting = asyncio.create_task(pool.pool.acquire(party="a"))
+        others = [await pool.pool.acquire(party=party) for party in ("b", None, None)]
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        for one in others:
+            pool.pool.release(one)
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        pool.pool.release(first)
+        pool.pool.release(await waiting)
+        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool._held)
+
+
 async def test_a_quick_read_finds_a_connection_beside_a_flood(exposed: Exposed) -> None:
     async with exposed.pool(size=3, share=60) as pool:
         for _ in range(5):

@@ -4,14 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
 import rowgate.postgres.lanes
 from rowgate.errors import ConnectionLost, DatabaseError, ResultTooLarge
+from rowgate.gateway.limits import Limits, party_of
+from rowgate.gateway.meter import Meter
+from rowgate.gateway.sessions.session import Session
 from rowgate.gateway.sessions.shared_reads import SharedReads
 from rowgate.gateway.sessions.state import SessionState
 from rowgate.guard import CLIENT, FunctionCatalog, Guard
+from rowgate.identity.principal import Principal
 from rowgate.pgwire import messages
 from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
 from rowgate.pgwire.server.requests import Query
@@ -20,8 +25,13 @@ from rowgate.postgres.exchange import Outcome
 from rowgate.postgres.execution import execute
 from rowgate.postgres.lanes import LANE_LENGTH
 from rowgate.postgres.turns import Overtaken
+from rowgate.settings import Settings
 from tests.database.pools import Exposed, OpenPool, Order, eventually, failure, order, statement, table
 
+ALICE = Principal(
+    subject="alice", claims_json=b"{}", provider="p", issuer="https://p.example", roles=("authenticated",),
+    expires_at=2e10,
+)  # fmt: skip
 WHO = "select $1::text, pg_backend_pid()::text"
 SLEEP = "select pg_sleep($1::float8)::text, $2::text"
 BOOM = "select (1 / $1::int)::text"
@@ -248,3 +258,31 @@ async def test_a_hundred_rounds_of_everything_at_once(exposed: Exposed) -> None:
 
         await asyncio.gather(*(one(number) for number in range(1000)))
         await eventually(lambda: opened.pool.counts[0] == opened.pool.counts[1] and not opened.pool.counts[2])
+
+
+async def test_a_connection_that_goes_as_a_session_takes_it_costs_the_subject_nothing(exposed: Exposed) -> None:
+    """Between the hand-over and its first use it may close; its place, and the session's, must not stay taken."""
+    limits = Limits(Settings())
+    async with exposed.pool(size=2) as opened:
+        await opened.run("select 1")
+        database = SimpleNamespace(
+            guard=None, name="app", endpoint="", pool=lambda role: opened.pool, row_security=None,
+        )  # fmt: skip
+        stream = SimpleNamespace(
+            gone=asyncio.get_running_loop().create_future(), write=lambda data: None, silent_since=None,
+            unread_since=None,
+        )  # fmt: skip
+        session = Session(
+            stream, ConnectionProtocol(), database, "authenticated", ALICE, (),  # type: ignore[arg-type]
+            limits=limits, settings=Settings(), meter=Meter(), parameters={},
+        )  # fmt: skip
+        (idle,) = opened.pool._idle
+        assert idle._transport is not None
+        idle._transport.close()
+        backend = await session._hold()
+        assert backend.connection is not idle
+        assert opened.pool._held == {party_of(ALICE): 1}
+        session._let_go()
+        session._patience.end()
+        assert opened.pool._held == {}
+        assert limits._subjects._under_way == {}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from rowgate.cli.local import JsonOutput
+from rowgate.gateway.audit.chain import START
 from rowgate.gateway.audit.chain import verify as verify_lines
 
 app = typer.Typer(no_args_is_help=True, help="Look at audit files.")
@@ -27,9 +28,10 @@ def verify(
     expect: Annotated[str | None, typer.Option(help="The last hash, as it was kept elsewhere.")] = None,
     json_output: JsonOutput = False,
 ) -> None:
-    """Check the hash chain of audit files: exit status 1 where a line was changed, removed or put in.
+    """Check the hash chain of audit files: exit status 1 where a line was changed, moved, removed or put in.
 
-    The end of a file can only be checked against a hash that was kept elsewhere: see `--expect`.
+    The end can only be checked against a hash that was kept elsewhere: see `--expect`. Files that go on from one which
+    is not given are told, with the hash that it must end with.
 
     Example:
 
@@ -42,7 +44,8 @@ def verify(
     if json_output:
         typer.echo(json.dumps({**asdict(found), "problem": problem}))
     elif problem is None:
-        typer.echo(f"{found.lines} lines, unbroken; the last hash is {found.last}")
+        begins = "from the first on" if found.before == START.decode() else f"going on from {found.before}"
+        typer.echo(f"{found.lines} lines, unbroken, {begins}; the last hash is {found.last}")
     else:
         place = "" if found.line is None else f"line {found.line}: "
         typer.echo(f"{place}{problem}", err=True)

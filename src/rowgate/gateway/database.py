@@ -334,6 +334,7 @@ class Database:
             statement_timeout=settings.statement_timeout_ms / 1000,
             share=settings.subject_pool_percent,
             party_queue_length=settings.subject_queue_length,
+            party_connections=settings.subject_connections,
         )
 
 

@@ -13,9 +13,11 @@ from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
+from rowgate.gateway.exposition import exposition
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.limits import Limits
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.notices import Notices
 from rowgate.gateway.pipeline import Pipeline
 from rowgate.gateway.response import Response
@@ -45,9 +47,10 @@ class Gateway:
         self._limits = Limits(settings)
         self.journal = Journal.of(settings)
         self.allowlist = AllowList.of(settings)
-        pipeline = Pipeline(settings, self._limits, self._locate, self.journal, self.allowlist)
+        self._meter = Meter()
+        pipeline = Pipeline(settings, self._limits, self._locate, self._meter, self.journal, self.allowlist)
         self.answer_sql = pipeline.answer
-        self._entrance = Entrance(settings, self._limits, self._locate, self.journal, self.allowlist, seat)
+        self._entrance = Entrance(settings, self._limits, self._locate, self._meter, self.journal, self.allowlist, seat)
         self._sessions = SessionHost(settings, self._entrance.serve)
         self.notices = Notices(self.open_databases, leeway=settings.token_leeway_seconds)
         self._http = HttpServer(
@@ -121,6 +124,21 @@ class Gateway:
         """Every database that is open, those of all endpoints."""
         for endpoint in self._endpoints.values():
             yield from endpoint.open_databases
+
+    def metrics(self) -> str:
+        """What is counted, as Prometheus reads it."""
+        databases = list(self.open_databases())
+        return exposition(
+            self._meter,
+            sessions=self._sessions.clients,
+            pools=[
+                ({"endpoint": one.endpoint, "database": one.name, "role": role}, pool.counts)
+                for one in databases
+                for role, pool in one.pools.items()
+            ],
+            registries=[({"endpoint": one.endpoint, "database": one.name}, one.is_in_step) for one in databases],
+            dropped=0 if self.journal is None else self.journal.dropped,
+        )
 
     def _take(self, front: Front, client: socket.socket) -> None:
         """A client that the supervisor has accepted."""

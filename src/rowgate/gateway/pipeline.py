@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -23,6 +24,7 @@ from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.limits import Limits, party_of
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.request import SqlRequest, decode
 from rowgate.gateway.response import Response, error_response, result_json
 from rowgate.gateway.row_security import RowSecurity
@@ -48,14 +50,17 @@ class Pipeline:
     settings: Settings
     limits: Limits
     locate: Callable[[ConnectionString], Endpoint]
+    meter: Meter
     journal: Journal | None = None
     allowlist: AllowList | None = None
 
     async def answer(self, http: HttpRequest) -> Response:
         """The answer to one ``POST /sql``; every refusal is an answer too."""
-        if self.journal is None:
-            return await self._answer(http, None)
-        return await self._answer_recorded(http, self.journal)
+        began = monotonic()
+        journal = self.journal
+        response = await (self._answer(http, None) if journal is None else self._answer_recorded(http, journal))
+        self.meter.answered(response.status, monotonic() - began)
+        return response
 
     async def _answer_recorded(self, http: HttpRequest, journal: Journal) -> Response:
         """The same, with a record of it, whatever happens."""
@@ -65,11 +70,16 @@ class Pipeline:
             response = await self._answer(http, trace)
         except BaseException as problem:
             word = CLIENT_GONE if isinstance(problem, asyncio.CancelledError) else INTERNAL_FAULT
-            journal.add(trace.record(word, size=0, with_sql=journal.with_sql), trace.texts, caller)
+            self._keep(journal, trace, word, 0, caller)
             raise
-        record = trace.record(trace.problem, size=response.size, with_sql=journal.with_sql)
-        journal.add(record, trace.texts, caller)
+        self._keep(journal, trace, trace.problem, response.size, caller)
         return response
+
+    def _keep(
+        self, journal: Journal, trace: Trace, problem: RowgateError | str | None, size: int, caller: bytes | None
+    ) -> None:
+        record = trace.record(problem, size=size, with_sql=journal.with_sql, with_parameters=journal.with_parameters)
+        journal.add(record, trace.texts, caller)
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:
         role = None
@@ -79,6 +89,7 @@ class Pipeline:
             endpoint = self.locate(request.connection)
             if trace is not None:
                 trace.connection, trace.endpoint, trace.texts = request.connection, endpoint.name, request.texts
+                trace.parameters = [statement.parameters for statement in request.statements]
             if request.token is None and request.connection.password is not None:
                 return await self._answer_password(request, endpoint, trace)
             name = request.connection.database
@@ -87,6 +98,7 @@ class Pipeline:
         except RowgateError as problem:
             if trace is not None:
                 trace.problem = problem
+            self.meter.errors["http", problem.code] += 1
             return error_response(problem, role)
 
     async def _answer_token(

@@ -33,7 +33,8 @@ class Pool:
 
     ``queue_timeout`` and ``statement_timeout`` are in seconds. A party that holds a connection gets another one only
     within ``share`` per cent of those that no other party holds, and may have ``party_queue_length`` requests waiting
-    (None: as many as all); the party None, of requests that are nobody's, has no such bounds.
+    (None: as many as all) and hold ``party_connections`` (None: no such bound); the party None, of requests that are
+    nobody's, has no such bounds.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Pool:
         statement_timeout: float,
         share: int = 100,
         party_queue_length: int | None = None,
+        party_connections: int | None = None,
     ) -> None:
         self._opener = opener
         self._login = login
@@ -56,6 +58,7 @@ class Pool:
         self._statement_timeout = statement_timeout
         self._share = share
         self._party_queue_length = queue_length if party_queue_length is None else party_queue_length
+        self._party_connections = size if party_connections is None else party_connections
         self._held: dict[Hashable, int] = {}
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
@@ -225,7 +228,11 @@ class Pool:
     def _may_hold(self, party: Hashable) -> bool:
         """Whether a party may have one of the connections that are idle."""
         held = self._held.get(party)
-        if held is None or party is None or self._share >= 100:
+        if held is None or party is None:
+            return True
+        if held >= self._party_connections:
+            return False
+        if self._share >= 100:
             return True
         free = self._size - len(self._all) + len(self._idle)
         return (held + 1) * 100 <= self._share * (held + free)

@@ -69,6 +69,22 @@ def test_a_rotated_file_goes_on_under_its_name_and_the_chain_with_it(tmp_path: P
     assert verify(path.read_bytes().splitlines()).problem is None
 
 
+def test_a_beginning_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    """Within a run by the line that then comes first; at the line of a run's start by the hash that it names."""
+    path = tmp_path / "audit.log"
+    for number in range(2):
+        writer = AuditWriter(str(path), chained=True)
+        writer.put(record(number))
+        writer.close()
+    whole = path.read_bytes().splitlines()
+    assert verify(whole).before == START.decode()
+    assert [verify(whole[cut:]).line for cut in range(4)] == [None, 1, None, 1]
+    assert verify(whole[2:]).before == verify(whole[:2]).last
+    path.write_bytes(b"\n".join(whole[2:]) + b"\n")
+    told = CliRunner().invoke(app, ["audit", "verify", str(path)])
+    assert (told.exit_code, f"going on from {verify(whole[:2]).last}" in told.stdout) == (0, True)
+
+
 def test_a_second_run_goes_on_from_the_last_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     for number in range(3):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rowgate.gateway.limits import Limits
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.sessions.session import Session
 from rowgate.gateway.sessions.shared_reads import SharedReads
 from rowgate.gateway.sessions.state import SessionState
@@ -119,7 +120,7 @@ async def test_only_what_the_gate_lets_through_is_shared(passes: bool, parts: tu
     stream = SimpleNamespace(gone=asyncio.get_running_loop().create_future(), write=lambda data: None)
     session = Session(
         stream, ConnectionProtocol(), database, "authenticated", None, (),  # type: ignore[arg-type]
-        limits=Limits(Settings()), settings=Settings(), parameters={},
+        limits=Limits(Settings()), settings=Settings(), meter=Meter(), parameters={},
     )  # fmt: skip
     session._waiting = waiting
     if passes:

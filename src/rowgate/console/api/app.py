@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from rowgate.console.api.access import Access
 from rowgate.console.api.answers import error_answer, json_answer
 from rowgate.console.api.door import Door
+from rowgate.console.api.metrics import Metrics
 from rowgate.console.api.project_jwks import ProjectJwks
 from rowgate.console.api.providers import Providers
 from rowgate.console.api.revocations import Revocations
@@ -59,6 +60,7 @@ def create_app(
         *ProjectJwks(access, find).routes(),
         *Providers(access, find).routes(),
         *Revocations(access).routes(),
+        *Metrics(access, gateway, is_public=settings.metrics_public).routes(),
         Route(LOGOUT_PATH.decode(), notice, methods=["POST"]),
         Route(WEBHOOK_PATH.decode() + "{name}", notice, methods=["POST"]),
         *page_routes(gateway, settings, sessions, access, find, fetcher, development),

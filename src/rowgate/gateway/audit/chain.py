@@ -1,7 +1,8 @@
 """The hash chain of an audit file: each line ends with a hash over itself and the hash of the line before.
 
 A line that was changed, removed or put in between breaks the chain. Whoever can write the file can also make a whole
-new chain, and can cut off its end: compare the last hash with one that was kept elsewhere. Pure: bytes in, bytes out.
+new chain, cut off its end, or cut off its beginning up to a line that says it goes on from another file: compare the
+first and the last hash with those that were kept elsewhere. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ def last_hash(line: bytes) -> bytes | None:
 class Verification:
     """What was found in audit files: how many ``lines``, the ``last`` hash, and the first thing that is wrong.
 
-    ``line`` counts from 1 through all files; None where everything fits.
+    ``line`` counts from 1 through all files; None where everything fits. ``before`` is the hash that the first line
+    goes on from: of a line that is in none of the files, or START where there was none.
     """
 
     lines: int
     last: str
     line: int | None = None
     problem: str | None = None
+    before: str = START.decode()
 
 
 def verify(lines: Iterable[bytes]) -> Verification:
@@ -48,19 +51,20 @@ def verify(lines: Iterable[bytes]) -> Verification:
 
     The first line may follow one that is not there any more: it says itself which hash it goes on from.
     """
-    previous: bytes | None = None
+    before: bytes | None = None
+    previous = START
     count = 0
     for count, line in enumerate(lines, 1):
         parts = _parts(line)
         if parts is None:
-            return _broken(count, previous, "the line has no hash, or was not written to its end")
+            return _broken(count, before, previous, "the line has no hash, or was not written to its end")
         body, digest = parts
-        if previous is None:
-            previous = _goes_on_from(body)
+        if before is None:
+            before = previous = _goes_on_from(body)
         if sha256(previous + body).hexdigest().encode() != digest:
-            return _broken(count, previous, "the line or the one before it was changed, removed or put in")
+            return _broken(count, before, previous, "the line or the one before it was changed, removed or put in")
         previous = digest
-    return Verification(count, (previous or START).decode())
+    return Verification(count, previous.decode(), before=(before or START).decode())
 
 
 def _parts(line: bytes) -> tuple[bytes, bytes] | None:
@@ -78,5 +82,5 @@ def _goes_on_from(body: bytes) -> bytes:
     return previous.encode() if isinstance(previous, str) and len(previous) == 64 else START
 
 
-def _broken(line: int, previous: bytes | None, problem: str) -> Verification:
-    return Verification(line, (previous or START).decode(), line, problem)
+def _broken(line: int, before: bytes | None, previous: bytes, problem: str) -> Verification:
+    return Verification(line, previous.decode(), line, problem, (before or START).decode())

@@ -31,6 +31,7 @@ class Journal:
         self._writer = AuditWriter(settings.audit_log, chained=settings.audit_chain) if settings.audit_log else None
         self._telemetry = _telemetry() if settings.opentelemetry else None
         self.with_sql = settings.audit_sql
+        self.with_parameters = settings.audit_parameters
         self.activity: dict[str, Activity] | None = {} if _has_onlooker(settings) else None
         """What the console shows, by endpoint; None where there is no console."""
         self.taken = 0

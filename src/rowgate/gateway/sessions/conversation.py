@@ -7,7 +7,7 @@ session and put into each transaction anew. Never reads or writes a socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from rowgate.errors import DatabaseError, RowgateError, StatementRefused
@@ -145,7 +145,8 @@ class Conversation:
         else:
             message = request.renamed(name)
         backend.add(message, BIND)
-        self._state.portals[request.portal] = Definition(statement, definition.key)
+        shown = None if self._records is None else self._records.shown(statement, request)
+        self._state.portals[request.portal] = Definition(statement, definition.key, shown)
 
     def describe(self, backend: Composer, request: Describe) -> None:
         """Describe of a statement or a portal."""
@@ -166,7 +167,7 @@ class Conversation:
         if statement is None:
             backend.add(message, Slot("execute"))
             return
-        backend.add(message, self._execution(backend, statement))
+        backend.add(message, self._execution(backend, statement, parameters=definition.parameters))
         self._after(backend, statement)
         if statement.kind is SessionKind.COPY_FROM:
             backend.flush()  # the server asks for the data without waiting for a Sync
@@ -242,9 +243,16 @@ class Conversation:
         wanted = setting.milliseconds or limit
         return SessionSetting(setting.name, (str(min(wanted, limit)),), min(wanted, limit))
 
-    def _execution(self, backend: Composer, statement: SessionStatement, *, offset: int = 0) -> Slot:
+    def _execution(
+        self,
+        backend: Composer,
+        statement: SessionStatement,
+        *,
+        offset: int = 0,
+        parameters: Sequence[str | None] | None = None,
+    ) -> Slot:
         slot = self._execution_slot(backend, statement, offset)
-        return slot if self._records is None else self._records.follow(backend.relay, statement, slot)
+        return slot if self._records is None else self._records.follow(backend.relay, statement, slot, parameters)
 
     def _execution_slot(self, backend: Composer, statement: SessionStatement, offset: int) -> Slot:
         kind = statement.kind

@@ -18,10 +18,12 @@ from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import ANONYMOUS, Database
 from rowgate.gateway.endpoint import Endpoint
 from rowgate.gateway.limits import Limits
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.pipeline import RESERVED_ROLE_PREFIX
 from rowgate.gateway.sessions.cancel import CancelKeys, Siblings
 from rowgate.gateway.sessions.login import LoginRequest, read_login, session_settings
 from rowgate.gateway.sessions.passthrough import PassedBackend, pass_through
+from rowgate.gateway.sessions.password_records import PasswordRecords
 from rowgate.gateway.sessions.session import Session
 from rowgate.gateway.sessions.stream import ClientStream
 from rowgate.identity.principal import Principal
@@ -41,6 +43,7 @@ class Entrance:
         settings: Settings,
         limits: Limits,
         locate: Callable[[ConnectionString], Endpoint],
+        meter: Meter,
         journal: Journal | None = None,
         allowlist: AllowList | None = None,
         siblings: Siblings | None = None,
@@ -48,6 +51,7 @@ class Entrance:
         self._settings = settings
         self._limits = limits
         self._locate = locate
+        self.meter = meter
         self.journal = journal
         self.allowlist = allowlist
         self._cancels = CancelKeys(siblings)
@@ -64,6 +68,7 @@ class Entrance:
         try:
             await visit.run()
         except RowgateError as problem:
+            self.meter.errors["session", problem.code] += 1
             stream.write(answers.error_of(problem, "FATAL"))
         except ConnectionError:
             return
@@ -198,7 +203,7 @@ class _Visit:
         parameters = await database.session_parameters(login.role)
         session = Session(
             self._stream, self._protocol, database, login.role, principal, chosen,
-            limits=entrance.limits, settings=entrance.settings, parameters=parameters,
+            limits=entrance.limits, settings=entrance.settings, meter=entrance.meter, parameters=parameters,
             keeps_backend=login.keeps_backend, journal=entrance.journal, allowlist=entrance.allowlist,
         )  # fmt: skip
         process_id, key = entrance.cancels.register(session.cancel, long_key=startup.minor >= 2)
@@ -222,6 +227,36 @@ class _Visit:
 
     async def _pass(self, endpoint: Endpoint, login: LoginRequest, startup: requests.StartupMessage) -> None:
         """A role with a password, judged by Postgres."""
+        records = PasswordRecords(
+            self._entrance.journal,
+            endpoint=endpoint.name,
+            database=login.database,
+            role=login.role,
+            client=self._stream.peer,
+        )
+        try:
+            backend = await self._open_with_password(endpoint, login)
+        except RowgateError as problem:
+            records.refused(problem)
+            raise
+        records.opened()
+        ready = backend.ready
+
+        async def cancel() -> None:
+            await endpoint.opener.cancel_backend(ready.process_id, ready.secret_key)
+
+        process_id, key = self._entrance.cancels.register(cancel, long_key=startup.minor >= 2)
+        by_client: bool | None = None
+        try:
+            self._welcome(dict(ready.parameters), process_id, key)
+            by_client = await pass_through(self._stream, backend, self._protocol.hand_over())
+            await cancel()  # no statement outlives its client
+        finally:
+            self._entrance.cancels.forget(process_id)
+            records.closed(backend, by_client=by_client)
+
+    async def _open_with_password(self, endpoint: Endpoint, login: LoginRequest) -> PassedBackend:
+        """The backend, once Postgres has taken the password."""
         settings = self._entrance.settings
         if not settings.password_roles or login.role.startswith(RESERVED_ROLE_PREFIX):
             raise AuthenticationFailed(
@@ -232,16 +267,4 @@ class _Visit:
         password = await self._password()
         own = {name: value for name, value in login.settings if not name.startswith("_pq_.")}
         upstream = Login(login.role, password.decode("utf-8", "replace"), login.database, own)
-        backend = await endpoint.opener.open_as(upstream, lambda ready: PassedBackend(ready, self._stream))
-        ready = backend.ready
-
-        async def cancel() -> None:
-            await endpoint.opener.cancel_backend(ready.process_id, ready.secret_key)
-
-        process_id, key = self._entrance.cancels.register(cancel, long_key=startup.minor >= 2)
-        try:
-            self._welcome(dict(ready.parameters), process_id, key)
-            await pass_through(self._stream, backend, self._protocol.hand_over())
-            await cancel()  # no statement outlives its client
-        finally:
-            self._entrance.cancels.forget(process_id)
+        return await endpoint.opener.open_as(upstream, lambda ready: PassedBackend(ready, self._stream))

@@ -22,6 +22,8 @@ class PassedBackend(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
         self._outflow = Outflow(stream)
         self._transport: asyncio.Transport | None = None
+        self.sent = self.received = 0
+        """Bytes for the client, and of the client."""
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -31,6 +33,7 @@ class PassedBackend(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Passes bytes on; pauses where the client is behind."""
+        self.sent += len(data)
         self._outflow.write(data)
         self._outflow.relieve(self)
 
@@ -61,6 +64,7 @@ class PassedBackend(asyncio.Protocol):
     async def send(self, data: bytes) -> None:
         """Sends the client's bytes; waits while the backend is behind."""
         if self._transport is not None and not self.ended.done():
+            self.received += len(data)
             self._transport.write(data)
             await self._writable.wait()
 
@@ -71,11 +75,12 @@ class PassedBackend(asyncio.Protocol):
             self._transport.close()
 
 
-async def pass_through(stream: ClientStream, backend: PassedBackend, first: bytes) -> None:
-    """Passes bytes both ways until one side ends. ``first`` is what the client has sent ahead."""
+async def pass_through(stream: ClientStream, backend: PassedBackend, first: bytes) -> bool:
+    """Passes bytes both ways until one side ends; whether that was the client. ``first`` is what it has sent ahead."""
     upward = asyncio.get_running_loop().create_task(_pump(stream, backend, first))
     try:
-        await asyncio.wait({upward, backend.ended}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({upward, backend.ended}, return_when=asyncio.FIRST_COMPLETED)
+        return upward in done
     finally:
         upward.cancel()
         await asyncio.gather(upward, return_exceptions=True)

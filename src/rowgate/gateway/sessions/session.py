@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.audit.record import CLIENT_GONE
 from rowgate.gateway.database import Database
 from rowgate.gateway.limits import Limits, party_of
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.sessions.backend import Backend
 from rowgate.gateway.sessions.conversation import Conversation
 from rowgate.gateway.sessions.judging import Judging
@@ -88,6 +89,7 @@ class Session:
         *,
         limits: Limits,
         settings: Settings,
+        meter: Meter,
         parameters: Mapping[str, str],
         keeps_backend: bool = False,
         journal: Journal | None = None,
@@ -99,6 +101,7 @@ class Session:
         self._role = role
         self._principal = principal
         self._limits = limits
+        self._meter = meter
         self._judging = Judging(database, role, allowlist)
         self._keeps_backend = keeps_backend
         self._end_at_once = not settings.expired_sessions_finish_transaction
@@ -209,6 +212,7 @@ class Session:
     def _say_goodbye(self, problem: RowgateError) -> None:
         if not self._has_last_word:  # after a second one clients do not know which statement it is about
             self._has_last_word = True
+            self._meter.errors["session", problem.code] += 1
             self._outflow.write(answers.error_of(problem, "FATAL"))
         self._outflow.flush()
         self._stream.close()
@@ -263,7 +267,7 @@ class Session:
             self._measured = statement
             return False
         exchange = [request, *islice(self._waiting, count - 1)]
-        execution = None if self._records is None else self._records.begin(statement)
+        execution = None if self._records is None else self._records.begin(statement, self._shown(statement, exchange))
         try:
             self._spend()
             self._admit()
@@ -272,6 +276,7 @@ class Session:
             finally:
                 self._leave()
             answer = b"".join(read.parts)
+            self._meter.read(read.seconds, read.error)
             if self._records is not None and execution is not None:
                 self._records.answered(execution, read.parts, read.error)
         except (NotShared, Overtaken):
@@ -288,12 +293,18 @@ class Session:
         except RowgateError as problem:
             if self._records is not None:
                 self._records.end(problem)
+            self._meter.errors["session", problem.code] += 1
             answer = answers.error_of(problem, "ERROR") + answers.ready_for_query(answers.IDLE)
         for _ in range(count - 1):
             self._waiting.popleft()
         self._state.portals.clear()
         self._outflow.write(answer)
         return True
+
+    def _shown(self, statement: SessionStatement, exchange: Sequence[object]) -> Sequence[str | None] | None:
+        """The parameters of a shared read, as its record shows them."""
+        bind = next((one for one in exchange if isinstance(one, requests.Bind)), None)
+        return None if self._records is None or bind is None else self._records.shown(statement, bind)
 
     # --- requests ---------------------------------------------------------------------------------------------
 
@@ -379,6 +390,7 @@ class Session:
     async def _finish(self, backend: Backend) -> None:
         backend.sync()
         await backend.settle()
+        self._meter.exchanges.observe(backend.connection.last_seconds)
         await self._outflow.drain()
         if not self._copying:
             self._end_of_exchange(backend)
@@ -527,19 +539,26 @@ class Session:
             return self._backend
         self._admit()
         try:
-            pool = self._database.pool(self._role)
-            party = party_of(self._principal)
-            connection = pool.take(False, party) or await pool.acquire(party=party)
+            self._backend = await self._take_backend()
         except BaseException:
             self._leave()
             raise
-        if self._stream.gone.done():
-            pool.release(connection)
-            self._leave()
-            raise SessionOver
-        self._backend = Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
         self._patience.begin()
         return self._backend
+
+    async def _take_backend(self) -> Backend:
+        """A connection of the pool. Raises the pool's errors, and SessionOver where the client has gone meanwhile."""
+        pool = self._database.pool(self._role)
+        party = party_of(self._principal)
+        while True:
+            connection = pool.take(False, party) or await pool.acquire(party=party)
+            if self._stream.gone.done():
+                pool.release(connection)
+                raise SessionOver
+            try:
+                return Backend(pool, connection, self._relay, self._outflow, on_lost=self.end)
+            except ConnectionLost:
+                pool.discard(connection)  # it went in this moment; nothing was sent on it
 
     def _let_go(self) -> None:
         backend, self._backend = self._backend, None
@@ -560,6 +579,8 @@ class Session:
         self._relay.erred = False
 
     def _spend(self, statements: int = 1) -> None:
+        if not self._is_paid:
+            self._meter.session_statements += statements
         if self._is_paid:  # a shared read that could not be had, and is one statement, runs now
             self._is_paid = False
         elif self._limits.has_rates and statements:
@@ -582,6 +603,7 @@ class Session:
         self._has_last_word = error.is_fatal
         if self._copy_over is not None and not self._copy_over.done():
             self._copy_over.set_result(None)
+        self._meter.errors["session", error.code] += 1
         self._outflow.write(self._error(error, slot))
 
     def _error(self, error: DatabaseError, slot: Slot | None) -> bytes:
@@ -602,6 +624,7 @@ class Session:
     def _refuse_or_end(self, problem: RowgateError) -> None:
         if isinstance(problem, ConnectionLost | InternalFault | TokenExpired):
             raise problem
+        self._meter.errors["session", problem.code] += 1
         if self._records is not None:
             self._records.refused(problem)
         self._refuse(answers.error_of(problem, "ERROR"))

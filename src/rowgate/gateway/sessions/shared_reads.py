@@ -59,6 +59,7 @@ class SharedAnswer:
         self.copy_refused = False
         self.state_changed = False
         self.status = 0
+        self.seconds = 0.0
 
     flows = False
     parsed_steps: Sequence[Step] = ()
@@ -201,6 +202,7 @@ class SharedReads:
             outcome = await self._run_on(pool, connection, answer, exchange, statement)
         finally:
             self._answer = None
+        answer.seconds = outcome.seconds
         if outcome.error is None:
             pool.texts.note(_text_of(statement), outcome.seconds)
         elif isinstance(exchange[0], requests.Parse) and answer.parts[0][:1] != b"1":

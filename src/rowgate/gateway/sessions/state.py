@@ -5,7 +5,7 @@ A setting that a transaction has made for the session counts when the transactio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rowgate.guard.sessions.statement import SessionSetting, SessionStatement
@@ -28,11 +28,13 @@ REPORTED = {
 class Definition:
     """A statement that the client has prepared; None stands for an empty text.
 
-    ``key`` is what goes to the backend: the SQL and the parameter types.
+    ``key`` is what goes to the backend: the SQL and the parameter types. ``parameters`` are those of a portal as its
+    record shows them, where somebody wants that.
     """
 
     statement: SessionStatement | None
     key: StatementKey
+    parameters: Sequence[str | None] | None = None
 
 
 @dataclass(slots=True)

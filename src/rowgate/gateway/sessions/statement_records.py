@@ -13,6 +13,7 @@ from typing import Final
 
 from rowgate.errors import DatabaseError, RowgateError, StatementRefused
 from rowgate.gateway.audit.journal import Journal
+from rowgate.gateway.audit.parameters import REDACTED, shown_bind
 from rowgate.gateway.audit.record import (
     NOT_RUN,
     RequestRecord,
@@ -23,9 +24,10 @@ from rowgate.gateway.audit.record import (
     who,
 )
 from rowgate.gateway.sessions.relay import Relay, Slot
-from rowgate.guard.sessions.statement import SessionStatement
+from rowgate.guard.sessions.statement import SessionKind, SessionStatement
 from rowgate.identity.principal import Principal
 from rowgate.pgwire.fields import error_fields
+from rowgate.pgwire.server.requests import Bind
 from rowgate.pgwire.stream import HEADER_BYTES, count_messages
 
 DATA_ROW: Final = b"D"
@@ -70,10 +72,11 @@ class MeasuredRelay(Relay):
 class _Execution:
     """One execution that is under way."""
 
-    __slots__ = ("began", "started", "statement")
+    __slots__ = ("began", "parameters", "started", "statement")
 
-    def __init__(self, statement: SessionStatement | None) -> None:
+    def __init__(self, statement: SessionStatement | None, parameters: Sequence[str | None] | None = None) -> None:
         self.statement = statement
+        self.parameters = parameters
         self.started = time.time()
         self.began = time.monotonic()
 
@@ -89,9 +92,19 @@ class StatementRecords:
         self._principal = principal
         self._open: dict[_Execution, None] = {}
 
-    def follow(self, relay: Relay, statement: SessionStatement, slot: Slot) -> Slot:
+    def shown(self, statement: SessionStatement | None, bind: Bind) -> Sequence[str | None] | None:
+        """The parameters of ``bind`` as a record shows them; None where none does."""
+        if not self._journal.with_parameters:
+            return None
+        if statement is None or statement.kind is SessionKind.PRESENT_TOKEN:
+            return [REDACTED] * bind.parameter_count
+        return shown_bind(bind)
+
+    def follow(
+        self, relay: Relay, statement: SessionStatement, slot: Slot, parameters: Sequence[str | None] | None = None
+    ) -> Slot:
         """``slot``, the execution of ``statement`` on ``relay``, so that its end is recorded."""
-        execution = self.begin(statement)
+        execution = self.begin(statement, parameters)
         done, skipped = slot.done, slot.skipped
 
         def finished() -> None:
@@ -112,9 +125,9 @@ class StatementRecords:
 
         return replace(slot, done=finished, skipped=failed)
 
-    def begin(self, statement: SessionStatement) -> _Execution:
+    def begin(self, statement: SessionStatement, parameters: Sequence[str | None] | None = None) -> _Execution:
         """A read that shares its connection begins; it ends with ``answered``, ``end`` or ``forget``."""
-        execution = _Execution(statement)
+        execution = _Execution(statement, parameters)
         self._open[execution] = None
         return execution
 
@@ -162,5 +175,6 @@ class StatementRecords:
             size=size,
             milliseconds=round((time.monotonic() - execution.began) * 1000, 3),
             sql=[shown_sql(statement.text)] if self._journal.with_sql and statement is not None else None,
+            parameters=None if execution.parameters is None else [execution.parameters],
         )
         self._journal.add(record, () if statement is None else (statement.text,))

@@ -17,6 +17,7 @@ from rowgate.settings import Settings
 DIVIDED: Final = (
     "pool_size",
     "queue_length",
+    "subject_connections",
     "subject_queue_length",
     "subject_concurrency",
     "organization_concurrency",
