@@ -1,9 +1,11 @@
 """The client's side of the Postgres protocol: what a hostile or broken server sends.
 
 The first byte of an input chooses who reads the rest: ``U`` to ``X`` are four starts of a connection (TLS or not, in
-clear or not), ``E`` an exchange of the pipeline, ``R`` the relay of a session.
+clear or not), ``E`` an exchange of the pipeline, ``F`` an answer that may be read at once, ``R`` the relay of a
+session.
 
-Promised: nothing but the error tree is raised; what is read does not depend on how the bytes were cut; a password
+Promised: nothing but the error tree is raised; what is read does not depend on how the bytes were cut, nor on
+whether the compiled module reads it or Python alone; a password
 never leaves in clear where it must not, and after SCRAM has begun a start is ready only where the server has proved
 that it knows the password; a result is JSON, whatever its rows hold; a relay tells the client no message that it was
 not asked for.
@@ -15,6 +17,8 @@ import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from unittest import mock
 
 from scramp import ScramMechanism
 
@@ -22,10 +26,12 @@ from rowgate.errors import DatabaseError, ProtocolViolation, RowgateError
 from rowgate.gateway.response import error_response, result_json
 from rowgate.gateway.sessions.relay import Relay, Slot
 from rowgate.pgwire import messages
+from rowgate.pgwire import rows as rows_module
+from rowgate.pgwire.result_shape import ResultShape
 from rowgate.pgwire.startup import Ready, Startup, TlsMode
-from rowgate.pgwire.stream import MessageStream
+from rowgate.pgwire.stream import MessageStream, cut, cut_in_python
 from rowgate.pgwire.types import BUILTIN_ARRAYS, JSON, JSONB
-from rowgate.postgres.exchange import Exchange, Prepared, Step
+from rowgate.postgres.exchange import Exchange, Prepared, Result, Step
 from tests.fuzz.target import Target, cut_anywhere, hold
 from tests.unit.pgwire.test_rows import row
 from tests.unit.pgwire.test_startup import IDLE, OK, PARAMETERS, SETTLED, authentication, message, sasl
@@ -49,6 +55,8 @@ def try_out(data: bytes) -> None:
         read = start
     elif reader == ord("E"):
         read = exchange
+    elif reader == ord("F"):
+        read = answer
     elif reader == ord("R"):
         read = relay
     else:
@@ -105,7 +113,8 @@ def exchange(reader: int, pieces: Iterable[bytes]) -> object:
         Step("context"), Step("statement", prepared, True, b"select 1"), Step("statement", known), Step("own"),
     ]  # fmt: skip
     asked = Exchange(steps)
-    stream = MessageStream(LARGEST)
+    outcome = None
+    stream = MessageStream(LARGEST, group_rows=True)
     try:
         for kind, body in _messages(stream, pieces):
             if asked.receive(kind, body):
@@ -119,13 +128,64 @@ def exchange(reader: int, pieces: Iterable[bytes]) -> object:
             types = {one.type_oid for one in result.prepared.columns.fields}
             for raw_text, array_mode in itertools.product((False, True), repeat=2):
                 text = result_json(result, raw_text, array_mode, BUILTIN_ARRAYS)
+                hold(text == by_python(result, raw_text, array_mode), "Python alone writes the same")
                 if raw_text or not types & DOCUMENTS:
                     rows = json.loads(text)["rows"]
-                    hold(len(rows) == len(result.rows), "as many rows as came")
+                    hold(len(rows) == result.row_count, "as many rows as came")
                 texts.append(text)
     except RowgateError as problem:
+        if outcome is not None:
+            for result, raw_text, array_mode in itertools.product(outcome.results, (False, True), (False, True)):
+                _written(result, raw_text, array_mode)
         return outcome_of(problem)
     return texts, None if outcome.error is None else outcome.error.fields, asked.status, asked.state_changed
+
+
+def by_python(result: Result, raw_text: bool, array_mode: bool) -> bytes:
+    """What Python alone writes of a result, in the place of the compiled module. Raises ProtocolViolation."""
+    with mock.patch.object(rows_module, "IS_COMPILED", new=False):
+        other = Prepared(result.prepared.name)
+        other.shape = ResultShape(result.prepared.columns.fields)
+        return result_json(Result(other, result.regions, result.tag), raw_text, array_mode, BUILTIN_ARRAYS)
+
+
+def _written(result: Result, raw_text: bool, array_mode: bool) -> None:
+    """Both write the same, or both refuse."""
+    written = []
+    for write in (partial(result_json, array_types=BUILTIN_ARRAYS), by_python):
+        try:
+            written.append(write(result, raw_text=raw_text, array_mode=array_mode))
+        except ProtocolViolation:
+            written.append(b"")
+    hold(written[0] == written[1], f"Python alone writes the same: {written}")
+
+
+def answer(reader: int, pieces: Iterable[bytes]) -> object:
+    """A whole answer, read at once, is what it is message by message; and both ways of cutting bytes cut the same."""
+    sent = b"".join(pieces)
+    for group_rows in (False, True):
+        cuts = []
+        for one in (cut, cut_in_python):
+            messages_of: list[tuple[int, bytes]] = []
+            cuts.append((one(sent, 0, LARGEST, messages_of, group_rows), messages_of))
+        hold(cuts[0] == cuts[1], "both cut the same")
+    at_once, by_one = Exchange(_known_steps()), Exchange(_known_steps())
+    end = at_once.receive_whole(sent, 0)
+    if not end:
+        return None
+    stream = MessageStream(len(sent), group_rows=True)
+    ended = [by_one.receive(kind, body) for kind, body in stream.feed(sent[:end])]
+    hold(ended and ended[-1] and not any(ended[:-1]) and not stream.pending, "it ends with the one ReadyForQuery")
+    found = [
+        (exchange.status, exchange.error, [(one.tag, b"".join(one.regions)) for one in exchange.outcome().results])
+        for exchange in (at_once, by_one)
+    ]
+    hold(found[0] == found[1], f"the same at once and by one: {found}")
+    return None
+
+
+def _known_steps() -> list[Step]:
+    return [Step("context"), Step("statement", Prepared(b"s1")), Step("own")]
 
 
 @dataclass
@@ -153,17 +213,20 @@ def relay(reader: int, pieces: Iterable[bytes]) -> object:
     relayed = Relay(client.told.append, on_copy_in=client.on_copy_in, on_error=client.on_error)
     for slot in (
         Slot("parse", visible=False), Slot("bind", visible=False, is_context=True),
-        Slot("execute", visible=False, row=hidden.append, is_context=True),
+        Slot("execute", visible=False, rows=hidden.append, is_context=True),
         Slot("parse"), Slot("bind"), Slot("describe"), Slot("execute", offset=3), Slot("close"), Slot("sync"),
     ):  # fmt: skip
         relayed.expect(slot)
     try:
-        for kind, body in _messages(MessageStream(LARGEST), pieces):
+        for kind, body in _messages(MessageStream(LARGEST, group_rows=True), pieces):
             relayed.receive(kind, body)
     except ProtocolViolation as problem:
+        client.told = [b"".join(client.told)]
         return client, outcome_of(problem)
     hold(all(told[:1] in ASKED for told in client.told), "the client reads nothing that it has not asked for")
-    return client, hidden, relayed.status, relayed.tainted, relayed.erred, relayed.is_settled
+    # Rows come in regions, which are cut where the bytes were.
+    client.told = [b"".join(client.told)]
+    return client, b"".join(hidden), relayed.status, relayed.tainted, relayed.erred, relayed.is_settled
 
 
 def _messages(stream: MessageStream, pieces: Iterable[bytes]) -> Iterable[tuple[int, bytes]]:
@@ -236,6 +299,11 @@ def seeds() -> Iterable[bytes]:
         yield reader + context + message(b"S", b"TimeZone\0UTC\0") + message(b"G", b"\0\0\0") + message(b"H", b"\0\0\0")
         yield reader + context + parsed + bound + _result((1009, b'{{"a","\\"b"},{NULL,x}}'),
               (20, b"9223372036854775807"), (114, b'{"a":1}'), (1003, b"[0:1]={a,b}")) + ends  # fmt: skip
+
+    rows = b"".join(message(b"D", row([b"%d" % number, None, "é".encode()])) for number in range(40))
+    for middle in (rows, b"", message(b"D", b"\0\1\0\0\0\x09x")):
+        yield b"F" + context + message(b"2", b"") + middle + ends + last[: -len(IDLE)] + IDLE
+        yield b"F" + context + message(b"2", b"") + middle + ends + message(b"2", b"") + ends + IDLE
 
 
 TARGET = Target(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import h11
+import msgspec
 
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.message import HttpRequest
@@ -138,7 +139,7 @@ class Front:
                 await asyncio.sleep(0)
         found = Served(
             [int(status) for status in STATUS.findall(wire.written)],
-            self.seen,
+            [msgspec.structs.replace(request, channel=None) for request in self.seen],
             wire.closed,
             wire.protocol is not None,
             self.streamed,
