@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -353,10 +354,21 @@ def grounds_on(server: TestServer, folder: Path) -> Iterator[Grounds]:
     }  # fmt: skip
     with sessions_before(server, FREE_TABLE, **settings) as sessions:
         address = f"host=127.0.0.1 port={sessions.port} dbname=neondb user=authenticated sslmode=require"
-        with psycopg.connect(f"{address} password={sessions.stack.tokens['bob']}", autocommit=True) as bob:
+        with _once_known(f"{address} password={sessions.stack.tokens['bob']}") as bob:
             bob.execute("insert into todos (task) values ('bob-secret')")
             bob.pgconn.prepare(b"bobs", b"select task from todos")
             yield Grounds(sessions, made.authority_file, bob)
+
+
+def _once_known(conninfo: str) -> psycopg.Connection[tuple[str]]:
+    """A connection as soon as the gateway has heard of the provider, which was registered a moment ago."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return psycopg.connect(conninfo, autocommit=True)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def outcomes_on(server: TestServer, folder: Path) -> dict[str, str]:
