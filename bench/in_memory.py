@@ -21,6 +21,7 @@ from rowgate.gateway.database import Database
 from rowgate.gateway.http.connection import HttpConnection
 from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.limits import Limits
+from rowgate.gateway.meter import Meter
 from rowgate.gateway.pipeline import Pipeline
 from rowgate.gateway.sessions.session import Session
 from rowgate.guard.catalog import FunctionCatalog
@@ -298,7 +299,7 @@ class MemoryGateway:
         )  # fmt: skip
         self.limits = Limits(self.settings)
         endpoint = MemoryEndpoint(self.database)
-        self.pipeline = Pipeline(self.settings, self.limits, lambda _: endpoint)  # type: ignore[arg-type, return-value]
+        self.pipeline = Pipeline(self.settings, self.limits, lambda _: endpoint, Meter())  # type: ignore[arg-type, return-value]
         self.server = HttpServer(self.settings, answer_sql=self.pipeline.answer, answer_health=self.pipeline.answer)
 
     async def run_requests(self, requests: Sequence[bytes], count: int, connections: int) -> bytes:
@@ -336,7 +337,7 @@ class MemoryGateway:
         principal = await self.database.identify(ROLE, token)
         return Session(
             stream, protocol, self.database, ROLE, principal, (),  # type: ignore[arg-type]
-            limits=self.limits, settings=self.settings, parameters={},
+            limits=self.limits, settings=self.settings, meter=Meter(), parameters={},
         )  # fmt: skip
 
 
