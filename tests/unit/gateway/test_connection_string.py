@@ -60,4 +60,5 @@ def test_percent_encoding_round_trips(role: str, database: str) -> None:
     database = database.replace("\0", "")
     parsed = parse(f"postgresql://{quote(role, safe='')}:secret@h/{quote(database, safe='')}")
     assert (parsed.role, parsed.database) == (role, database or role)
-    assert "secret" not in repr(parsed)
+    assert parsed.password == "secret"
+    assert "secret" not in repr(parsed) or "secret" in role + database

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from rowgate.errors import (
     ClientStalled,
@@ -29,10 +28,12 @@ from rowgate.gateway.allowlist import AllowList
 from rowgate.gateway.audit.journal import Journal
 from rowgate.gateway.audit.record import CLIENT_GONE
 from rowgate.gateway.database import Database
-from rowgate.gateway.limits import Limits, party_of
+from rowgate.gateway.limits import Limits
 from rowgate.gateway.meter import Meter
 from rowgate.gateway.sessions.backend import Backend
+from rowgate.gateway.sessions.bearer import Bearer, token_expired
 from rowgate.gateway.sessions.conversation import Conversation
+from rowgate.gateway.sessions.copy_in import DATA, CopyIn, violation_of
 from rowgate.gateway.sessions.judging import Judging
 from rowgate.gateway.sessions.outflow import Outflow
 from rowgate.gateway.sessions.patience import Patience, Turn
@@ -46,15 +47,11 @@ from rowgate.identity.principal import Principal
 from rowgate.pgwire import messages
 from rowgate.pgwire.server import answers, requests
 from rowgate.pgwire.server.connection_protocol import ConnectionProtocol, Event, Violation
-from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.turns import Overtaken
 from rowgate.settings import Settings
 
-# The database's clock may be a little ahead: a statement of the last moment would have nobody's rows.
-EXPIRY_MARGIN_SECONDS: Final = 1.0
 EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, requests.Execute, requests.Close})
 READS_BEGIN: Final = frozenset({requests.Query, requests.Parse, requests.Bind})
-COPY_DATA: Final = frozenset({requests.CopyData, requests.CopyDone, requests.CopyFail})
 CANCELLED: Final = DatabaseError(
     {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "canceling statement due to user request"}
 )
@@ -99,9 +96,8 @@ class Session:
         self._protocol = protocol
         self._database = database
         self._role = role
-        self._principal = principal
-        self._limits = limits
         self._meter = meter
+        self._bearer = Bearer(database, role, principal, limits=limits, meter=meter, on_expiry=self._token_has_expired)
         self._judging = Judging(database, role, allowlist)
         self._keeps_backend = keeps_backend
         self._end_at_once = not settings.expired_sessions_finish_transaction
@@ -109,36 +105,31 @@ class Session:
         self._state = SessionState()
         self._state.settings.begin(chosen, parameters)
         place = (database.endpoint, database.name, role)
-        self._records = None if journal is None else StatementRecords(journal, place, lambda: self._principal)
+        self._records = None if journal is None else StatementRecords(journal, place, lambda: self.principal)
         self._conversation = Conversation(
-            self._state, settings.statement_timeout_ms, self._session_identity, self._outflow.write, self._records
+            self._state, settings.statement_timeout_ms, self._bearer.identity, self._outflow.write, self._records
         )
         self._make_relay = Relay if journal is None else MeasuredRelay
         self._backend: Backend | None = None
         self._patience = Patience(
             stream, settings.client_stall_seconds, turn=self._whose_turn, lost=self._client_stalled
         )
-        self._shared = SharedReads(self._state, self._judging.at_once, self._session_identity)
+        self._shared = SharedReads(self._state, self._judging.at_once, self._bearer.identity)
         self._measured: SessionStatement | None = None
-        self._is_paid = False
         self._relay = self._new_relay()
         self._waiting: deque[Event] = deque()
         self._skipping = False
-        self._copying = False
-        self._copy_over: asyncio.Future[None] | None = None
+        self._copy_in = CopyIn()
         self._over = False
         self._has_last_word = False
         self._ending: RowgateError | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._admitted: Principal | None = None
-        self._is_admitted = False
 
     # --- the life of a session --------------------------------------------------------------------------------
 
     @property
     def principal(self) -> Principal | None:
         """Whom the session is for; a fresh token in it changes that."""
-        return self._principal
+        return self._bearer.principal
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -159,7 +150,7 @@ class Session:
         """Serves until the client leaves or the session must end; ``first`` came ahead of the login's end."""
         self._waiting.extend(first)
         self._stream.gone.add_done_callback(self._client_gone)
-        self._watch_expiry()
+        self._bearer.watch()
         try:
             while True:
                 request = await self._next()
@@ -178,8 +169,7 @@ class Session:
                 self._records.end(CLIENT_GONE)
             self._outflow.flush()
             self._stream.gone.remove_done_callback(self._client_gone)
-            if self._timer is not None:
-                self._timer.cancel()
+            self._bearer.close()
             self._patience.end()
             self._let_go()
 
@@ -228,26 +218,17 @@ class Session:
     def _whose_turn(self) -> Turn:
         if self._backend is None or self._is_free:
             return Turn.NOBODY
-        return Turn.SERVER if self._backend.is_working and not self._copying else Turn.CLIENT
+        return Turn.SERVER if self._backend.is_working and not self._copy_in.is_open else Turn.CLIENT
 
     def _client_stalled(self) -> None:
         log.info("a client is ended, for which a connection to Postgres waited too long: %s", self._stream.peer)
         self.end(ClientStalled("the client neither read what it was owed nor went on with what it had begun"))
 
-    def _watch_expiry(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._principal is not None:
-            delay = max(self._principal.expires_at - EXPIRY_MARGIN_SECONDS - time.time(), 0.0)
-            self._timer = asyncio.get_running_loop().call_later(min(delay, 86_400.0), self._expire)
-
-    def _expire(self) -> None:
-        if not self._has_expired():
-            self._watch_expiry()
-        elif self._end_at_once:
-            self.end(_expired())
+    def _token_has_expired(self) -> None:
+        if self._end_at_once:
+            self.end(token_expired())
         else:
-            self._end_when_free(_expired())
+            self._end_when_free(token_expired())
 
     # --- reads that share a connection ---------------------------------------------------------------------------
 
@@ -269,12 +250,12 @@ class Session:
         exchange = [request, *islice(self._waiting, count - 1)]
         execution = None if self._records is None else self._records.begin(statement, self._shown(statement, exchange))
         try:
-            self._spend()
-            self._admit()
+            self._bearer.spend()
+            self._bearer.admit()
             try:
-                read = await self._shared.run(pool, exchange, statement, self._error, party_of(self._principal))
+                read = await self._shared.run(pool, exchange, statement, self._error, self._bearer.party)
             finally:
-                self._leave()
+                self._bearer.leave()
             answer = b"".join(read.parts)
             self._meter.read(read.seconds, read.error)
             if self._records is not None and execution is not None:
@@ -282,7 +263,7 @@ class Session:
         except (NotShared, Overtaken):
             if self._records is not None:
                 self._records.forget()
-            self._is_paid = True
+            self._bearer.is_paid = True
             return False
         except ReadCancelled:
             if self._records is not None:
@@ -333,7 +314,7 @@ class Session:
 
     async def _serve(self, request: requests.Request) -> None:
         kind = type(request)
-        if self._copying and kind not in COPY_DATA:
+        if self._copy_in.is_open and kind not in DATA:
             self._judge_in_copy(request)
             return
         if kind in EXTENDED:
@@ -347,8 +328,8 @@ class Session:
             await self._sync()
         elif isinstance(request, requests.Query):
             await self._query(request)
-        elif isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
-            await self._copy(request)
+        elif isinstance(request, DATA):
+            self._copy(request)
         elif kind is requests.Terminate:
             raise SessionOver
         elif self._skipping or self._relay.failed:
@@ -374,13 +355,13 @@ class Session:
         elif isinstance(request, requests.Describe):
             conversation.describe(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Execute):
-            self._spend()
+            self._bearer.spend()
             conversation.execute(self._backend or await self._hold(), request)
         elif isinstance(request, requests.Close):
             conversation.close(self._backend or await self._hold(), request)
 
     async def _sync(self) -> None:
-        self._skipping = self._is_paid = False
+        self._skipping = self._bearer.is_paid = False
         backend = self._backend
         if backend is None:
             self._outflow.write(answers.ready_for_query(answers.IDLE))
@@ -392,7 +373,7 @@ class Session:
         await backend.settle()
         self._meter.exchanges.observe(backend.connection.last_seconds)
         await self._outflow.drain()
-        if not self._copying:
+        if not self._copy_in.is_open:
             self._end_of_exchange(backend)
 
     def _end_of_exchange(self, backend: Backend) -> None:
@@ -415,7 +396,7 @@ class Session:
             return
         try:
             statements = await self._judging.statements(request.sql)
-            self._spend(len(statements))
+            self._bearer.spend(len(statements))
             for statement in statements:
                 await self._present_token(statement, None)
                 await self._judging.pass_gate(statement)
@@ -443,8 +424,8 @@ class Session:
             if statement.kind is SessionKind.COPY_FROM:
                 backend.add_raw(messages.FLUSH)
                 backend.flush()
-                await backend.settle_one(lambda: self._copying or self._relay.is_settled or self._relay.failed)
-                while self._copying:
+                await backend.settle_one(lambda: self._copy_in.is_open or self._relay.is_settled or self._relay.failed)
+                while self._copy_in.is_open:
                     await self._copy_step()
                 await backend.settle_one(lambda: self._relay.is_settled or self._relay.failed)
 
@@ -452,96 +433,58 @@ class Session:
 
     async def _copy_step(self) -> None:
         """Serves the client's next message, or hears from the backend that it takes no more."""
-        request = await self._next() if self._waiting else await self._next_of_copy()
+        request = await self._next() if self._waiting else await self._copy_in.next(self._next)
         if request is None:
             return
-        if isinstance(request, requests.CopyData | requests.CopyDone | requests.CopyFail):
-            await self._copy(request)
-        elif self._copying:
+        if isinstance(request, DATA):
+            self._copy(request)
+        elif self._copy_in.is_open:
             self._judge_in_copy(request)
         else:
             self._waiting.appendleft(request)  # it comes behind the end of the COPY
 
     def _judge_in_copy(self, request: requests.Request) -> None:
-        """What is no data: Sync and Flush are ignored then, and everything else ends the connection, because where the
-        data goes on nobody can tell (PostgreSQL 18, section 54.2.6)."""
         if isinstance(request, requests.Terminate):
             raise SessionOver
-        if not isinstance(request, requests.Sync | requests.Flush):
-            raise self._broken(
-                ProtocolViolation(
-                    f"A {type(request).__name__} came while a COPY reads data.",
-                    detail="Expected CopyData, CopyDone or CopyFail.",
-                    hint="End the COPY before anything else is asked for.",
-                )
-            )
+        violation = violation_of(request)
+        if violation is not None:
+            raise self._broken(violation)
 
-    async def _next_of_copy(self) -> requests.Request | None:
-        """The client's next message; None where the backend has ended the COPY before any came."""
-        loop = asyncio.get_running_loop()
-        self._copy_over = loop.create_future()
-        reading = loop.create_task(self._next())
-        ends: set[asyncio.Future[Any]] = {reading, self._copy_over}
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            return await reading if reading.done() else None
-        finally:
-            self._copy_over = None
-            reading.cancel()
-            await asyncio.wait({reading})  # only one may read
-
-    async def _copy(self, request: requests.CopyData | requests.CopyDone | requests.CopyFail) -> None:
-        backend = self._backend
-        if not self._copying or backend is None:
-            return  # what comes after an error is left unread (PostgreSQL 18, section 54.2.6)
-        backend.add_raw(request.encode())
-        if not isinstance(request, requests.CopyData):
-            self._copying = False
-            backend.add_raw(messages.FLUSH)
-        backend.flush()
+    def _copy(self, request: requests.CopyData | requests.CopyDone | requests.CopyFail) -> None:
+        if self._backend is not None:
+            self._copy_in.pass_on(self._backend, request)
 
     def _copy_began(self, swallowed: int) -> None:
-        self._copying = True
+        self._copy_in.begin()
         if self._backend is not None:
             self._backend.copy_began(swallowed)
 
     # --- who it works for ---------------------------------------------------------------------------------------
 
     async def _present_token(self, statement: SessionStatement | None, bind: requests.Bind | None) -> None:
-        """A fresh token in a live session: verified like the first, and for the same role."""
+        """A fresh token in a live session."""
         if statement is None or statement.kind is not SessionKind.PRESENT_TOKEN:
             return
         token = statement.token
         if bind is not None and statement.token_parameter is not None:
             value = bind.parameter(statement.token_parameter)
             token = None if value is None else value.decode("ascii", "replace")
-        self._principal = await self._database.identify(self._role, token or "")
+        await self._bearer.present(token or "")
         if self._backend is not None:
             self._backend.has_identity = False
         if isinstance(self._ending, TokenExpired):
             self._ending = None
-        self._watch_expiry()
-
-    def _has_expired(self) -> bool:
-        return self._principal is not None and time.time() + EXPIRY_MARGIN_SECONDS >= self._principal.expires_at
-
-    def _session_identity(self) -> SessionIdentity | None:
-        if self._principal is None:
-            return None
-        if self._has_expired():
-            raise _expired()
-        return self._database.session_identity(self._principal, self._role)
 
     # --- the backend ------------------------------------------------------------------------------------------
 
     async def _hold(self) -> Backend:
         if self._backend is not None:
             return self._backend
-        self._admit()
+        self._bearer.admit()
         try:
             self._backend = await self._take_backend()
         except BaseException:
-            self._leave()
+            self._bearer.leave()
             raise
         self._patience.begin()
         return self._backend
@@ -549,7 +492,7 @@ class Session:
     async def _take_backend(self) -> Backend:
         """A connection of the pool. Raises the pool's errors, and SessionOver where the client has gone meanwhile."""
         pool = self._database.pool(self._role)
-        party = party_of(self._principal)
+        party = self._bearer.party
         while True:
             connection = pool.take(False, party) or await pool.acquire(party=party)
             if self._stream.gone.done():
@@ -562,13 +505,13 @@ class Session:
 
     def _let_go(self) -> None:
         backend, self._backend = self._backend, None
-        self._copying = False
+        self._copy_in.end()
         if backend is not None:
             self._settle_settings(backend)
             backend.discard_after = backend.discard_after or self._keeps_backend
             backend.give_back()
             self._relay = self._new_relay()  # what the old one knows is of that backend
-            self._leave()
+            self._bearer.leave()
 
     def _settle_settings(self, backend: Backend) -> None:
         """What the transaction that has ended means for the session's settings."""
@@ -578,31 +521,12 @@ class Session:
             self._conversation.take_back()
         self._relay.erred = False
 
-    def _spend(self, statements: int = 1) -> None:
-        if not self._is_paid:
-            self._meter.session_statements += statements
-        if self._is_paid:  # a shared read that could not be had, and is one statement, runs now
-            self._is_paid = False
-        elif self._limits.has_rates and statements:
-            self._limits.spend(self._principal, self._database.endpoint, statements)
-
-    def _admit(self) -> None:
-        self._limits.admit(self._principal, self._database.endpoint)
-        self._admitted, self._is_admitted = self._principal, True
-
-    def _leave(self) -> None:
-        if self._is_admitted:
-            self._limits.leave(self._admitted, self._database.endpoint)
-            self._is_admitted = False
-
     def _new_relay(self) -> Relay:
         return self._make_relay(self._outflow.write, on_copy_in=self._copy_began, on_error=self._tell_error)
 
     def _tell_error(self, error: DatabaseError, slot: Slot | None) -> None:
-        self._copying = False
+        self._copy_in.end()
         self._has_last_word = error.is_fatal
-        if self._copy_over is not None and not self._copy_over.done():
-            self._copy_over.set_result(None)
         self._meter.errors["session", error.code] += 1
         self._outflow.write(self._error(error, slot))
 
@@ -638,7 +562,3 @@ class Session:
         elif not self._relay.failed:
             self._conversation.refuse(backend, error)
             self._skipping = True
-
-
-def _expired() -> TokenExpired:
-    return TokenExpired("the session's token has expired", hint="Connect again with a fresh token.")
