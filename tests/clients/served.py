@@ -11,7 +11,7 @@ import httpx
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.clients.commands import run_command
+from tests.clients.commands import run_apart, run_command
 from tests.clients.gateways import environment, running_gateway
 from tests.clients.issuer import RunningIssuer
 from tests.plain_http import HTTP
@@ -87,7 +87,7 @@ class Served:
         return HTTP.post(self.sql_url, json={"query": query}, headers=headers, timeout=60)
 
     def cli(self, *arguments: str) -> str:
-        done = run_command(*arguments, variables=self.environment)
+        done = run_apart(*arguments, variables=self.environment)
         assert done.status == 0, done.stderr
         return done.stdout
 

@@ -95,4 +95,4 @@ socket.close();
 browser.kill();
 await once(browser, 'exit');
 application.close();
-rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 }); // its processes may still write

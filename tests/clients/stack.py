@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.clients.commands import run_command
+from tests.clients.commands import run_apart
 from tests.plain_http import HTTP
 
 HERE = Path(__file__).parent
@@ -35,8 +35,8 @@ class Stack:
         return self.ready[name]
 
     def cli(self, *arguments: str, check: bool = True, input: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs another ``rowgate`` command against this stack, in this process."""
-        done = run_command(*arguments, variables={**os.environ, "ROWGATE_DATA_DIR": str(self.data_dir)}, stdin=input)
+        """Runs another ``rowgate`` command against this stack."""
+        done = run_apart(*arguments, variables={**os.environ, "ROWGATE_DATA_DIR": str(self.data_dir)}, stdin=input)
         assert not check or done.status == 0, done.stdout + done.stderr
         return subprocess.CompletedProcess(arguments, done.status, done.stdout, done.stderr)
 

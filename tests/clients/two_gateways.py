@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from tests.clients.commands import run_command
+from tests.clients.commands import run_apart
 from tests.clients.gateways import environment, running_gateway
 from tests.database.conftest import Prepared, prepared_on
 from tests.plain_http import HTTP
@@ -77,7 +77,7 @@ class Gateways:
 
     def cli(self, *arguments: str, status: int = 0, stdin: str = "") -> str:
         """What a command says."""
-        done = run_command(*arguments, variables=self.variables, stdin=stdin)
+        done = run_apart(*arguments, variables=self.variables, stdin=stdin)
         assert done.status == status, done.stdout + done.stderr
         return done.stdout or done.stderr
 

@@ -6,6 +6,7 @@ instrumented, so that inputs which lead somewhere new are kept. What breaks a pr
 
 from __future__ import annotations
 
+import logging
 import sys
 from hashlib import sha1
 from pathlib import Path
@@ -20,6 +21,7 @@ def main() -> None:
     """Runs until libFuzzer ends the process."""
     name, folder, *arguments = sys.argv[1:]
     target = TARGETS[name]
+    logging.getLogger("rowgate").setLevel(logging.CRITICAL)  # what is refused is told a hundred thousand times
 
     def try_out(data: bytes) -> None:
         try:

@@ -8,7 +8,6 @@ targets and bodies, so that no proxy and this server see different requests.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ from tests.fuzz.target import Target, cut_anywhere, hold
 STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
 MOST_ROUNDS = 200
 LARGEST_BODY = 2000
-logging.getLogger("rowgate").setLevel(logging.CRITICAL)  # what is refused is told a hundred thousand times
 
 
 class Wire(asyncio.Transport):
