@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import Embedded18, PlainPostgres, TestServer, database_of
+from tests.servers import Embedded18, PlainPostgres, TestServer, database_of, plain_postgres
 
 # Property tests are judged by what they find, not by how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,12 +28,8 @@ def postgres18() -> Iterator[Embedded18]:
 @pytest.fixture(scope="session")
 def postgres15() -> Iterator[PlainPostgres]:
     """The distribution's Postgres 15, running; it knows no extension pg_session_jwt."""
-    server = PlainPostgres()
-    try:
-        server.start()
+    with plain_postgres() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=["postgres18", "postgres15"])

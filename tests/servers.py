@@ -172,6 +172,17 @@ def unique_name(prefix: str) -> str:
 
 
 @contextmanager
+def plain_postgres() -> Iterator[PlainPostgres]:
+    """A running server of the distribution's Postgres, on which nobody has set up anything; gone afterwards."""
+    server = PlainPostgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@contextmanager
 def database_of(server: TestServer, *, owner: str | None = None) -> Iterator[str]:
     """A new database, dropped afterwards, on ``server``; gives its name."""
     name = unique_name("test_db")

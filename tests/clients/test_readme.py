@@ -21,7 +21,7 @@ import pytest
 
 from tests.clients.served import as_url
 from tests.clients.stack import HERE, ROWGATE, Stack, start
-from tests.servers import PlainPostgres, database_of
+from tests.servers import PlainPostgres, database_of, plain_postgres
 
 ROOT = HERE.parents[1]
 README = ROOT / "README.md"
@@ -187,12 +187,8 @@ def admin_url(postgres15: PlainPostgres) -> Iterator[str]:
 @pytest.fixture
 def own_postgres() -> Iterator[PlainPostgres]:
     """A server on which nobody has set up anything: its roles are its own, as databases' are not."""
-    server = PlainPostgres()
-    try:
-        server.start()
+    with plain_postgres() as server:
         yield server
-    finally:
-        server.remove()
 
 
 def test_the_way_to_a_postgres_of_ones_own(own_postgres: PlainPostgres, tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ VALUES = """select g, g::int2 as small, g * 1.5::float8 as float, g % 2 = 0 as e
 @pytest.fixture(scope="module")
 def flowing(postgres18: TestServer) -> Iterator[Served]:
     with serve(
-        set_up(postgres18, tables=MORE_TABLES), ROWGATE_STREAM_ABOVE_BYTES="1024", ROWGATE_POOL_SIZE="4"
+        set_up(postgres18, tables=MORE_TABLES),
+        ROWGATE_STREAM_ABOVE_BYTES="1024",
+        ROWGATE_POOL_SIZE="4",
+        ROWGATE_SUBJECT_RATE="100000",
     ) as running:
         yield running
 
@@ -99,6 +102,7 @@ def test_the_bytes_are_the_same_as_those_of_a_held_result(
     assert (one.status_code, one.content) == (200, other.content)
     is_large = len(other.content) > 10_000
     assert ("transfer-encoding" in one.headers, "content-length" in one.headers) == (is_large, not is_large)
+    assert "ratelimit" in one.headers
     assert "transfer-encoding" not in other.headers
     same = {"content-type", "neon-batch-read-only", "access-control-allow-origin"}
     assert {name: one.headers.get(name) for name in same} == {name: other.headers.get(name) for name in same}

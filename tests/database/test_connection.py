@@ -20,7 +20,7 @@ from rowgate.postgres.pool import Pool
 from rowgate.postgres.target import Target
 from tests.database.pools import Exposed, eventually, failure, order, table
 from tests.ports import reserve
-from tests.servers import Embedded18, PlainPostgres, unique_name
+from tests.servers import Embedded18, PlainPostgres, plain_postgres, unique_name
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ANYBODY = Login("anybody", "hunter2", "anything", {})
@@ -29,12 +29,8 @@ ANYBODY = Login("anybody", "hunter2", "anything", {})
 @pytest.fixture
 def own_server() -> Iterator[PlainPostgres]:
     """A server that the test may stop."""
-    server = PlainPostgres()
-    try:
-        server.start()
+    with plain_postgres() as server:
         yield server
-    finally:
-        server.remove()
 
 
 async def refusal(opener: Opener, login: Login) -> BaseException:

@@ -30,6 +30,7 @@ class AnswerFlow:
         request: SqlRequest,
         make_format: FormatMaker,
         channel: Channel,
+        headers: Sequence[tuple[bytes, bytes]],
         threshold: int,
         known_types: Callable[[Sequence[Prepared]], ArrayTypes | None],
         read_types: Callable[[Sequence[Prepared]], Awaitable[ArrayTypes]],
@@ -37,6 +38,7 @@ class AnswerFlow:
         self._request = request
         self._make_format = make_format
         self._channel = channel
+        self._headers = headers
         self.threshold = threshold
         self._known_types = known_types
         self._read_types = read_types
@@ -122,8 +124,7 @@ class AnswerFlow:
 
     def _begin(self, types: ArrayTypes) -> None:
         self._format = self._make_format(self._request, types)
-        headers = () if self._request.transaction is None else self._request.transaction.echo
-        self._channel.begin_body(Response(200, b"", headers, content_type=self._format.content_type))
+        self._channel.begin_body(Response(200, b"", self._headers, content_type=self._format.content_type))
         self._write(self._format.begin())
 
     def _write_ended(self, results: Sequence[Result]) -> None:

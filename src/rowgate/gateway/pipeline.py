@@ -122,7 +122,7 @@ class Pipeline:
         if self.allowlist is not None:
             self.allowlist.check(role, request.texts, verdicts)
         only_reads = _only_reads(verdicts)
-        flow = self._flow(request, database, make_format, http) if only_reads else None
+        flow = self._flow(request, database, make_format, http, principal) if only_reads else None
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
@@ -152,7 +152,12 @@ class Pipeline:
         return self._with_rates(response, principal, database) if self.limits.has_rates else response
 
     def _flow(
-        self, request: SqlRequest, database: Database, make_format: FormatMaker, http: HttpRequest
+        self,
+        request: SqlRequest,
+        database: Database,
+        make_format: FormatMaker,
+        http: HttpRequest,
+        principal: Principal | None,
     ) -> AnswerFlow | None:
         """What takes large results on to the client as they come; None where all of a result is held."""
         threshold = self.settings.stream_above_bytes
@@ -162,8 +167,17 @@ class Pipeline:
             threshold = STREAM_ABOVE_BYTES
         if http.channel is None or self.settings.max_result_rows is not None:
             return None  # a result with too many rows is refused, and what has begun cannot be
+        headers = () if request.transaction is None else request.transaction.echo
+        if self.limits.has_rates:
+            headers = (*headers, *self.limits.headers(principal, database.endpoint))
         return AnswerFlow(
-            request, make_format, http.channel, threshold, database.known_array_types, database.read_array_types
+            request,
+            make_format,
+            http.channel,
+            headers,
+            threshold,
+            database.known_array_types,
+            database.read_array_types,
         )
 
     def _with_rates(self, response: Response, principal: Principal | None, database: Database) -> Response:

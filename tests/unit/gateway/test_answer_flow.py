@@ -17,6 +17,8 @@ from rowgate.pgwire.result_shape import ResultShape
 from rowgate.pgwire.types import BUILTIN_ARRAYS
 from rowgate.postgres.exchange import Prepared, Result
 
+HEADERS = ((b"RateLimit", b"r=1"),)
+
 
 class Client:
     """A client's connection that takes so many pieces before it is full."""
@@ -94,7 +96,7 @@ class Types:
 
 
 def flow_to(client: Client, types: Types, *queries: str) -> tuple[AnswerFlow, Source]:
-    flow, source = AnswerFlow(request(*queries), JsonFormat, client, 10, types.at_hand, types.read), Source()
+    flow, source = AnswerFlow(request(*queries), JsonFormat, client, HEADERS, 10, types.at_hand, types.read), Source()
     flow.run_from(source)
     return flow, source
 
@@ -104,6 +106,7 @@ async def test_a_slow_client_pauses_the_source_until_it_has_caught_up() -> None:
     flow, source = flow_to(client, Types(), "select")
     flow.take(source, [], prepared, [region(1, 2)])
     assert (source.paused, flow.threshold, len(client.heads)) == (0, 0, 1)
+    assert (client.heads[0].status, client.heads[0].headers) == (200, HEADERS)
     flow.take(source, [], prepared, [region(3)])
     assert source.paused == 1
     assert client.on_writable is not None
