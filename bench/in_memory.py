@@ -318,7 +318,7 @@ class MemoryGateway:
         ended = Countdown(sessions)
         streams = [MemoryStream(request, n * 1000, count // sessions, ended.one) for n in range(sessions)]
         tasks = [
-            asyncio.create_task((await self._session(stream, self.tokens[n])).run([]))
+            asyncio.create_task((await self.session(stream, self.tokens[n])).run([]))
             for n, stream in enumerate(streams)
         ]
         for number, stream in enumerate(streams):
@@ -329,7 +329,8 @@ class MemoryGateway:
         await asyncio.gather(*tasks, return_exceptions=True)
         return streams[0].last
 
-    async def _session(self, stream: MemoryStream, token: str) -> Session:
+    async def session(self, stream: MemoryStream, token: str) -> Session:
+        """A session of the user whose ``token`` it is, ready to run."""
         protocol = ConnectionProtocol()
         protocol.receive(messages.startup({"user": ROLE, "database": "db"}))
         protocol.receive(messages.password(token.encode()))

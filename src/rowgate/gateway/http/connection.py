@@ -75,6 +75,7 @@ class HttpConnection(asyncio.Protocol):
         """The client has gone: what runs for it is cancelled."""
         self._server.forget(self)
         self._closing = True
+        self._parser = None  # it holds this object, and the collector comes seldom
         self._writable.set()
         if self._task is not None:
             self._task.cancel()

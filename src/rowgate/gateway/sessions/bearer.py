@@ -58,9 +58,10 @@ class Bearer:
             self._timer = asyncio.get_running_loop().call_later(min(delay, LONGEST_TIMER_SECONDS), self._look)
 
     def close(self) -> None:
-        """Waits no more."""
+        """Waits no more, and holds whom it would have told no longer."""
         if self._timer is not None:
             self._timer.cancel()
+        self._on_expiry = _nobody
 
     @property
     def has_expired(self) -> bool:
@@ -114,6 +115,10 @@ class Bearer:
         if self._is_admitted:
             self._limits.leave(self._admitted, self._database.endpoint)
             self._is_admitted = False
+
+
+def _nobody() -> None:
+    """Nobody is told."""
 
 
 def token_expired() -> TokenExpired:

@@ -44,10 +44,11 @@ class Patience:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
     def end(self) -> None:
-        """The session is over."""
+        """The session is over, and is not held by its patience any longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._turn, self._lost = _nobodys_turn, _nobody
 
     def _look(self) -> None:
         self._timer = None
@@ -72,3 +73,11 @@ class Patience:
         if self._not_before == inf:
             self._not_before = now  # Postgres has answered since the last look, and nobody knows when
         return now if silent is None else max(silent, self._not_before)
+
+
+def _nobodys_turn() -> Turn:
+    return Turn.NOBODY
+
+
+def _nobody() -> None:
+    """Nobody is told."""

@@ -87,6 +87,10 @@ class Relay:
         """Whether the backend owes no answer."""
         return not self._slots
 
+    def close(self) -> None:
+        """The session is over, and is not held by its relay any longer."""
+        self._on_copy_in, self._on_error = _nothing, _nothing
+
     def expect(self, slot: Slot) -> None:
         """A message with this slot goes to the backend next."""
         self._slots.append(slot)
@@ -218,3 +222,7 @@ SESSION_PARAMETERS: Final = frozenset(
         "in_hot_standby", "search_path",
     }
 )  # fmt: skip
+
+
+def _nothing(*told: object) -> None:
+    """Nobody is told."""

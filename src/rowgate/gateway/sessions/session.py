@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -105,7 +106,9 @@ class Session:
         self._state = SessionState()
         self._state.settings.begin(chosen, parameters)
         place = (database.endpoint, database.name, role)
-        self._records = None if journal is None else StatementRecords(journal, place, lambda: self.principal)
+        self._records = (
+            None if journal is None else StatementRecords(journal, place, partial(_principal_of, self._bearer))
+        )
         self._conversation = Conversation(
             self._state, settings.statement_timeout_ms, self._bearer.identity, self._outflow.write, self._records
         )
@@ -172,6 +175,7 @@ class Session:
             self._bearer.close()
             self._patience.end()
             self._let_go()
+            self._relay.close()
 
     def stop(self) -> None:
         """The gateway stops: the session ends as soon as no transaction is open."""
@@ -562,3 +566,7 @@ class Session:
         elif not self._relay.failed:
             self._conversation.refuse(backend, error)
             self._skipping = True
+
+
+def _principal_of(bearer: Bearer) -> Principal | None:
+    return bearer.principal
