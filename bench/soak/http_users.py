@@ -37,6 +37,7 @@ class HttpUser:
         self._client = HttpClient(stack.http_port, stack.tls if chance.random() < 0.5 else None)
         self._token = ""
         self._expires = 0.0
+        self._minted = 0.0
         self._operations: tuple[tuple[int, Callable[[], Awaitable[None]]], ...] = (
             (30, self._facts),
             (15, self._one_fact),
@@ -91,6 +92,7 @@ class HttpUser:
             self._tally.expected("http", operation, answer.code)
             return None
         if answer.code == "token_revoked":
+            began = min(began, self._minted)  # whoever was idle hears of it with the first request after it
             self._expires = 0.0
             await asyncio.sleep(1.1)  # tokens of the same second are refused too
         text = f"status {answer.status}: {answer.body}"
@@ -104,6 +106,7 @@ class HttpUser:
         if time.time() > self._expires - 10:
             lifetime = self._chance.randint(*LIFETIMES)
             self._token, self._expires = self._stack.token(self.user, lifetime), time.time() + lifetime
+            self._minted = time.monotonic()
         return self._token
 
     def _judge(self, operation: str, answer: Answer | None, right: Callable[[Any], bool]) -> bool:
