@@ -6,12 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Annotated
 
-import psycopg
 import typer
 from rich.console import Console
 
+from rowgate.cli.database_connection import connect
 from rowgate.cli.local import DEFAULT_DATA_DIR, DatabaseUrl, DataDir, JsonOutput, resolve_database_url
-from rowgate.errors import ConnectFailed, SettingInvalid
 from rowgate.pgwire.implementation import IS_COMPILED
 from rowgate.rls.advisor.advisor import FAMILIES, Report, advise
 from rowgate.rls.advisor.finding import Severity
@@ -37,7 +36,7 @@ def doctor(
 
         rowgate doctor --database-url postgresql://owner:...@db.internal/app
     """
-    report = advise(_connect(resolve_database_url(database_url, data_dir)))
+    report = advise(connect(resolve_database_url(database_url, data_dir), "doctor"))
     if json_output:
         typer.echo(
             json.dumps(
@@ -55,15 +54,6 @@ def doctor(
     else:
         _show(report)
     raise typer.Exit(0 if report.is_sound else UNSOUND_STATUS)
-
-
-def _connect(database_url: str) -> psycopg.Connection[object]:
-    try:
-        return psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="rowgate doctor")
-    except psycopg.ProgrammingError as problem:
-        raise SettingInvalid("--database-url is not a connection string") from problem
-    except psycopg.OperationalError as problem:
-        raise ConnectFailed("the database cannot be reached", detail=str(problem).strip()) from problem
 
 
 def _show(report: Report) -> None:

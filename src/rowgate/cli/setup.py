@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
-from rowgate.errors import ConnectFailed, SettingInvalid
+from rowgate.cli.database_connection import connect
 from rowgate.rls import extension
 from rowgate.rls.plan import Outcome, Plan, SetupOptions, StepState
 from rowgate.rls.setup import apply, plan
@@ -88,7 +87,7 @@ def setup(
         harden=harden,
         unharden=unharden,
     )
-    with _connect(database_url) as connection:
+    with connect(database_url, "setup") as connection:
         if pg_config is not None and not dry_run:
             folder = extension.install(pg_config)
             typer.echo(f"Installed the extension's files in {folder}", err=True)
@@ -100,15 +99,6 @@ def setup(
     else:
         _show(outcome, database_url)
     raise typer.Exit(outcome.plan.exit_code)
-
-
-def _connect(database_url: str) -> psycopg.Connection[object]:
-    try:
-        return psycopg.connect(database_url, autocommit=True, connect_timeout=10, application_name="rowgate setup")
-    except psycopg.ProgrammingError as problem:
-        raise SettingInvalid("--database-url is not a connection string") from problem
-    except psycopg.OperationalError as problem:
-        raise ConnectFailed("the database cannot be reached", detail=str(problem).strip()) from problem
 
 
 def _json(outcome: Outcome) -> str:
