@@ -23,6 +23,9 @@ HANDSHAKE_RECORD: Final = 0x16
 HANDSHAKE_FAILURE: Final = b"\x15\x03\x01\x00\x02\x02\x28"
 """A fatal alert (RFC 8446, section 6.2): the one clear refusal that a client which speaks TLS can read."""
 
+NOBODY: Final = asyncio.Protocol()
+"""Whom a transport serves after its end."""
+
 OnHandshake = Callable[[Exception | None], None]
 
 
@@ -99,7 +102,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """The socket has gone."""
         self._ended = True
         self._tell_handshake(problem or ConnectionResetError("the client has gone"))
-        self._protocol.connection_lost(problem)
+        protocol, self._protocol, self._receive = self._protocol, NOBODY, _forget  # neither holds the other any more
+        protocol.connection_lost(problem)
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
@@ -242,3 +246,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _flush(self) -> None:
         if self._outgoing.pending and not self._raw.is_closing():
             self._raw.write(self._outgoing.read())
+
+
+def _forget(data: bytes) -> None:
+    """Where bytes go after the end."""

@@ -44,6 +44,7 @@ class Handshake:
         fields = Headers()
         for name, value in headers.items():
             fields[name.decode("latin-1")] = value.decode("latin-1")
+        protocol.parser.close()  # it holds its protocol, and nothing is read with it
         response = protocol.accept(Request(target.decode("latin-1"), fields, protocol=f"HTTP/{version}"))
         if response.status_code != 101:
             return response.status_code, str(protocol.handshake_exc).encode()
@@ -106,6 +107,13 @@ class WebSocketStream(ByteStream, asyncio.BufferedProtocol):
         """The client sends no more. A WebSocket has no half-closed state: what is unsent goes out, and it closes."""
         super().eof_received()
         return False
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(problem)
+        # The library's generator holds its protocol, and so does the traceback of what it could not read.
+        self._protocol.parser.close()
+        self._protocol.parser_exc = None
 
     def data_received(self, data: bytes) -> None:
         """Takes frames, or parts of them."""

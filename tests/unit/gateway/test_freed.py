@@ -3,13 +3,20 @@ seldom in a process that serves (``cli/memory.py``)."""
 
 import asyncio
 import gc
+import ssl
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import uvloop
 from bench.in_memory import Countdown, MemoryClient, MemoryGateway, MemoryStream, simple_query
+from websockets.protocol import Protocol
 
+from rowgate.gateway.byte_stream import ByteStream
 from rowgate.gateway.http.connection import HttpConnection
+from rowgate.gateway.tls_transport import TlsTransport
+from tests.unit.gateway.fronts import SSL_REQUEST, connected, exactly, running, tls_settings, trusting, until
 
 
 @pytest.fixture
@@ -51,3 +58,57 @@ async def test_an_http_connection_that_was_lost_is_freed(without_collector: None
     del connection, client
     await asyncio.sleep(0)
     assert seen() is None
+
+
+# --- over real sockets ----------------------------------------------------------------------------------------
+
+UPGRADE = (
+    b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+PLAIN_HTTP = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+KINDS = (HttpConnection, ByteStream, TlsTransport, ssl.SSLObject, Protocol)
+
+
+def alive() -> list[object]:
+    """Every object of a client's connection that exists in this process, on the server's side."""
+    kept = [one for one in gc.get_objects() if isinstance(one, KINDS)]
+    return [one for one in kept if not (isinstance(one, ssl.SSLObject) and not one.server_side)]
+
+
+@pytest.mark.parametrize(
+    ("front", "first", "has_tls"),
+    [
+        ("tcp_port", b"hello", False),
+        ("tcp_port", b"hello", True),
+        ("tcp_port", SSL_REQUEST, True),
+        ("http_port", PLAIN_HTTP, False),
+        ("http_port", PLAIN_HTTP, True),
+        ("http_port", UPGRADE, False),
+        ("http_port", UPGRADE, True),
+        ("http_port", UPGRADE + b"no frame at all", False),
+    ],
+)
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_a_client_that_has_left_is_freed(
+    without_collector: None, tmp_path: Path, front: str, first: bytes, has_tls: bool, end: str
+) -> None:
+    async def visit() -> None:
+        async with running(**tls_settings(tmp_path)) as fronts:
+            for _ in range(3):
+                context = trusting(tmp_path, *(["postgresql"] if front == "tcp_port" else [])) if has_tls else None
+                direct = None if first is SSL_REQUEST else context
+                async with connected(getattr(fronts, front), direct) as (reader, writer):
+                    writer.write(first)
+                    await exactly(reader, 1)
+                    if first is SSL_REQUEST:
+                        await writer.start_tls(context, server_hostname="localhost")  # type: ignore[arg-type]
+                        writer.write(b"more")
+                        await exactly(reader, 4)
+                    assert alive()
+                    getattr(writer.transport, end)()
+            await until(lambda: not fronts.host.clients and not fronts.http.connections, 3)
+            fronts.sessions.streams.clear()
+            await until(lambda: not alive(), 1)
+
+    uvloop.run(visit())

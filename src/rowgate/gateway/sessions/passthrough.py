@@ -24,8 +24,14 @@ class PassedBackend(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.sent = self.received = 0
         """Bytes for the client, and of the client."""
+        self._sent_last = b""
         self._writable = asyncio.Event()
         self._writable.set()
+
+    @property
+    def was_told_to_end(self) -> bool:
+        """Whether the client's last bytes are a Terminate: after it Postgres goes, often before the client does."""
+        return self._sent_last == messages.TERMINATE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes over the transport after the start."""
@@ -65,6 +71,7 @@ class PassedBackend(asyncio.Protocol):
         """Sends the client's bytes; waits while the backend is behind."""
         if self._transport is not None and not self.ended.done():
             self.received += len(data)
+            self._sent_last = (self._sent_last + data[-len(messages.TERMINATE) :])[-len(messages.TERMINATE) :]
             self._transport.write(data)
             await self._writable.wait()
 
@@ -80,7 +87,7 @@ async def pass_through(stream: ClientStream, backend: PassedBackend, first: byte
     upward = asyncio.get_running_loop().create_task(_pump(stream, backend, first))
     try:
         done, _ = await asyncio.wait({upward, backend.ended}, return_when=asyncio.FIRST_COMPLETED)
-        return upward in done
+        return upward in done or backend.was_told_to_end
     finally:
         upward.cancel()
         await asyncio.gather(upward, return_exceptions=True)
