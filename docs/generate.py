@@ -86,17 +86,17 @@ token names is never the role of the database."""
 
 
 ATTACKS_INTRO = """\
-Every row was tried on Postgres 18 and 15 and is tried again by each run of the tests, in four places:
+Every row was tried on Postgres 18 and 15 and is tried again by each run of the tests, in five places:
 
 - **HTTP** and **session**: as Alice, with a valid token, through `rowgate serve` with the gate of row-level security,
-  in front of a database after `rowgate setup --harden`.
+  in front of a database after `rowgate setup --harden`. Sessions are tried over TCP and over WebSocket, alike.
 - **No guard**: straight on the connection of the exposed role's login, with Alice's signed identity in the transaction
   and `DISCARD ALL` before the next user, to see what role, identity and connection stop without the guard.
 - **Usual**: what people build today, for comparison: one pooled login, and in each transaction
   `set_config('request.jwt.claims', ..., true)` and the role, in front of a stock server.
 
 An empty cell means that the attack was stopped. The objects of the last group are an owner's mistakes, and are there in
-all four. Outside that group, what is open without the guard is what Postgres lets everybody do, and what no privilege
+all five. Outside that group, what is open without the guard is what Postgres lets everybody do, and what no privilege
 can close. To add an attack, add a row to `tests/attacks/table/rows.py` and run `python -m tests.attacks.table`."""
 
 

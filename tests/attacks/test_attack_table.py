@@ -1,4 +1,5 @@
-"""Every attack of the table, through the gateway over HTTP and in sessions, without the guard, and on the usual design.
+"""Every attack of the table, through the gateway over HTTP and in sessions over TCP and WebSocket, without the guard,
+and on the usual design.
 
 The rows say what gets through; here each is held to it on Postgres 18, in the file beside this one on 15. What leads
 through the gateway must have its reason.

@@ -63,9 +63,11 @@ class Gateways:
         """The code of the refusal; None where it is accepted."""
         return self.ask(gateway, token, role).get("routine")
 
-    def connect(self, gateway: int, token: str, *, role: str = "authenticated") -> psycopg.Connection[Any]:
-        """A session over TCP."""
-        port = urlsplit(self.ready[gateway]["tcp_url"]).port
+    def connect(
+        self, gateway: int, token: str, *, role: str = "authenticated", port: int | None = None
+    ) -> psycopg.Connection[Any]:
+        """A session over TCP, or by another ``port`` that leads to the gateway."""
+        port = port or urlsplit(self.ready[gateway]["tcp_url"]).port
         return psycopg.connect(
             host="127.0.0.1",
             port=port,

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 @contextmanager
 def bridge(url: str) -> Iterator[int]:
-    """The port on which one client after the other reaches the WebSocket at ``url``."""
+    """The port on which each client reaches a WebSocket of its own at ``url``."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, url), daemon=True)
         thread.start()
@@ -23,19 +23,27 @@ def bridge(url: str) -> Iterator[int]:
 
 
 def _serve(listener: socket.socket, url: str) -> None:
+    carrying: list[threading.Thread] = []
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
-            return
-        with client, connect(url, max_size=None) as gateway:
-            downward = threading.Thread(target=_to_client, args=(gateway, client), daemon=True)
-            downward.start()
-            with suppress(ConnectionClosed, OSError):
-                while data := client.recv(65536):
-                    gateway.send(data)
-            gateway.close()
-            downward.join()
+            break
+        carrying.append(threading.Thread(target=_carry, args=(client, url), daemon=True))
+        carrying[-1].start()
+    for thread in carrying:
+        thread.join()
+
+
+def _carry(client: socket.socket, url: str) -> None:
+    with client, connect(url, max_size=None) as gateway:
+        downward = threading.Thread(target=_to_client, args=(gateway, client), daemon=True)
+        downward.start()
+        with suppress(ConnectionClosed, OSError):
+            while data := client.recv(65536):
+                gateway.send(data)
+        gateway.close()
+        downward.join()
 
 
 def _to_client(gateway: ClientConnection, client: socket.socket) -> None:

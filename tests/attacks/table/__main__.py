@@ -26,9 +26,9 @@ def outcomes_on(server: TestServer, folder: Path) -> dict[tuple[str, Way], bool]
 
 def ways_of(number: str, outcomes: dict[int, dict[tuple[str, Way], bool]]) -> Iterator[str]:
     """The ways as a row spells them."""
-    for way in Way:
-        letter = "N" if way is Way.NO_GUARD else way.value[0].upper()
-        versions = [version for version in VERSIONS if outcomes[version][number, way]]
+    for letter in dict.fromkeys(way.letter for way in Way):
+        ways = [way for way in Way if way.letter == letter]
+        versions = [version for version in VERSIONS if any(outcomes[version][number, way] for way in ways)]
         if len(versions) == len(VERSIONS):
             yield letter
         else:

@@ -27,8 +27,14 @@ class Way(StrEnum):
 
     HTTP = "HTTP"
     SESSION = "session"
+    WEBSOCKET = "session over WebSocket"
     NO_GUARD = "no guard"
     BASELINE = "baseline"
+
+    @property
+    def letter(self) -> str:
+        """How a row writes it. Sessions are the same whatever carries them, so both are held to one letter."""
+        return {"no guard": "N", "session over WebSocket": "S"}.get(self.value, self.value[0].upper())
 
 
 class Attack(NamedTuple):
@@ -49,5 +55,4 @@ class Attack(NamedTuple):
 
     def gets_through(self, way: Way, version: int) -> bool:
         """Whether the row says that it gets through there."""
-        letter = "N" if way is Way.NO_GUARD else way.value[0].upper()
-        return letter in self.through.split() or f"{letter}{version}" in self.through.split()
+        return way.letter in self.through.split() or f"{way.letter}{version}" in self.through.split()

@@ -1,4 +1,5 @@
-"""Where attacks are tried: the gateway over HTTP and in sessions, the login without a guard, the usual design.
+"""Where attacks are tried: the gateway over HTTP and in sessions (TCP and WebSocket), the login without a guard, and
+the usual design.
 
 Each field answers one question about one attack: has it gained anything. They share a server and its superuser, who
 looks at what has changed and puts it right again.
@@ -19,6 +20,7 @@ from rowgate.rls.plan import SetupOptions
 from rowgate.rls.setup import apply
 from tests.attacks.table.attack import NEXT, Attack, Goal, Way
 from tests.clients.two_gateways import Gateways, gateways_of
+from tests.clients.websocket_bridge import bridge
 from tests.database.conftest import Prepared
 from tests.servers import TestServer
 
@@ -256,11 +258,15 @@ class Http:
 
 
 class Session:
-    """The gateway, in sessions over TCP: each step is a query, and whoever comes next has a session of their own."""
+    """The gateway, in sessions: each step is a query, and whoever comes next has a session of their own.
 
-    def __init__(self, grounds: Grounds, gateways: Gateways) -> None:
+    ``port`` is a bridge's to the WebSocket; without it they go over TCP.
+    """
+
+    def __init__(self, grounds: Grounds, gateways: Gateways, port: int | None = None) -> None:
         self._grounds = grounds
         self._gateways = gateways
+        self._port = port
         self._bob = self._connect("bob")
         self._alice = self._connect("alice")
         self._usual = self._probe()
@@ -289,7 +295,7 @@ class Session:
         self._alice = self._connect("alice")
 
     def _connect(self, user: str) -> psycopg.Connection[Any]:
-        connection = self._gateways.connect(0, self._gateways.token(user))
+        connection = self._gateways.connect(0, self._gateways.token(user), port=self._port)
         connection.prepare_threshold = None
         return connection
 
@@ -327,9 +333,10 @@ def run(connection: psycopg.Connection[Any], statement: str) -> Answer:
 
 @contextmanager
 def fields_on(server: TestServer, folder: Any) -> Iterator[dict[Way, Direct | Http | Session]]:
-    """All four on one server."""
+    """All of them on one server."""
     with ExitStack() as stack:
         gateways = stack.enter_context(gateways_of(1, server, folder, ROWGATE_POOL_SIZE="1"))
+        over_websocket = stack.enter_context(bridge(gateways.ready[0]["ws_url"]))
         prepared = gateways.prepared
         admin = stack.enter_context(psycopg.connect(server.conninfo(prepared.name), autocommit=True))
         with psycopg.connect(server.conninfo(prepared.name), autocommit=True) as connection:
@@ -345,6 +352,7 @@ def fields_on(server: TestServer, folder: Any) -> Iterator[dict[Way, Direct | Ht
         found: dict[Way, Direct | Http | Session] = {
             Way.HTTP: Http(grounds, gateways),
             Way.SESSION: Session(grounds, gateways),
+            Way.WEBSOCKET: Session(grounds, gateways, over_websocket),
             Way.NO_GUARD: Direct(grounds, login, sealed_prologue(prepared, admin), "discard all"),
             Way.BASELINE: usual,
         }
