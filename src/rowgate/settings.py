@@ -150,9 +150,9 @@ class Settings:
         low=1,
     )
     subject_connections: int | None = _setting(
-        None,
-        "Connections to Postgres that one subject may hold at once for one role, and so the statements that it may "
-        "have running there; off has no bound but subject_pool_percent.",
+        2,
+        "Connections to Postgres that one subject may hold at once for one role while its statements or transactions "
+        "take long; where all are quick it gains more with each. off has no bound but subject_pool_percent.",
         low=1,
     )
     subject_queue_length: int = _setting(

@@ -44,7 +44,7 @@ async def test_whoever_holds_a_share_leaves_the_rest_to_others(exposed: Exposed)
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
-        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool._held)
+        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool.holdings)
         assert await pool.run("select 3", party="flooder") == [[("3",)]]
 
 
@@ -61,7 +61,23 @@ async def test_no_party_holds_more_connections_than_it_may_however_many_are_free
         assert not waiting.done()
         pool.pool.release(first)
         pool.pool.release(await waiting)
-        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool._held)
+        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool.holdings)
+
+
+async def test_whoever_waits_behind_its_own_slow_requests_is_told_so(exposed: Exposed) -> None:
+    async with exposed.pool(size=4, party_connections=1, queue_timeout=0.2) as pool:
+        held = await pool.pool.acquire(party="a")
+        with pytest.raises(QueueTimeout) as refused:
+            await pool.pool.acquire(party="a")
+        assert refused.value.detail == "this subject's other requests hold 1 of 4"
+        assert "subject_connections" in (refused.value.hint or "")
+        pool.pool.release(held)
+        held_by_others = [await pool.pool.acquire() for _ in range(4)]
+        with pytest.raises(QueueTimeout) as refused:
+            await pool.pool.acquire(party="a")
+        assert refused.value.detail is None
+        for one in held_by_others:
+            pool.pool.release(one)
 
 
 async def test_a_quick_read_finds_a_connection_beside_a_flood(exposed: Exposed) -> None:
@@ -76,7 +92,7 @@ async def test_a_quick_read_finds_a_connection_beside_a_flood(exposed: Exposed) 
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
-        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool._held)
+        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool.holdings)
 
 
 async def test_a_share_that_comes_free_is_used(exposed: Exposed) -> None:
@@ -93,7 +109,7 @@ async def test_a_share_that_comes_free_is_used(exposed: Exposed) -> None:
         assert not third.done()
         pool.pool.discard(second)
         pool.pool.release(await third)
-        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool._held)
+        await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool.holdings)
 
 
 async def test_a_party_has_its_own_places_in_the_queue_and_waits_no_longer_than_others(exposed: Exposed) -> None:

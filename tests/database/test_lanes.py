@@ -281,8 +281,9 @@ async def test_a_connection_that_goes_as_a_session_takes_it_costs_the_subject_no
         idle._transport.close()
         backend = await session._hold()
         assert backend.connection is not idle
-        assert opened.pool._held == {party_of(ALICE): 1}
+        assert backend.connection.party == party_of(ALICE)
+        assert len(opened.pool.holdings) == 1
         session._let_go()
         session._patience.end()
-        assert opened.pool._held == {}
+        assert not opened.pool.holdings
         assert limits._subjects._under_way == {}

@@ -15,6 +15,7 @@ from typing import Any, Final
 from rowgate.errors import ConcurrencyExceeded, ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.fair_queue import FairQueue, Waiter
+from rowgate.postgres.holdings import Holdings
 from rowgate.postgres.known_texts import KnownTexts
 from rowgate.postgres.lanes import OWN_LANES, Lanes
 from rowgate.postgres.opening import Login, Opener
@@ -31,10 +32,10 @@ LAST_RETRY_SECONDS: Final = 0.5
 class Pool:
     """Connections of one login. ``size`` bounds them; ``queue_length`` bounds the requests that wait.
 
-    ``queue_timeout`` and ``statement_timeout`` are in seconds. A party that holds a connection gets another one only
-    within ``share`` per cent of those that no other party holds, and may have ``party_queue_length`` requests waiting
-    (None: as many as all) and hold ``party_connections`` (None: no such bound); the party None, of requests that are
-    nobody's, has no such bounds.
+    ``queue_timeout`` and ``statement_timeout`` are in seconds. A party that holds a connection gets another one within
+    its ``share`` in per cent, and within ``party_connections`` where its requests take long (None: no such bound), as
+    ``holdings`` says; ``party_queue_length`` of its requests may wait (None: as many as all). The party None, of
+    requests that are nobody's, has no such bounds.
     """
 
     def __init__(
@@ -56,10 +57,7 @@ class Pool:
         self._queue_length = queue_length
         self._queue_timeout = queue_timeout
         self._statement_timeout = statement_timeout
-        self._share = share
         self._party_queue_length = queue_length if party_queue_length is None else party_queue_length
-        self._party_connections = size if party_connections is None else party_connections
-        self._held: dict[Hashable, int] = {}
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._opening = 0
@@ -68,6 +66,7 @@ class Pool:
         self._ending: set[Connection] = set()
         self._reclaiming: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
+        self.holdings = Holdings(self._loop.time, size=size, share=share, few=party_connections)
         self._lanes = Lanes(self._loop, self._cancel_abandoned)
         self.texts = KnownTexts()
         self._sweeper: asyncio.Task[None] | None = None
@@ -98,7 +97,7 @@ class Pool:
             lane = self._lanes.find()
             if lane is not None:
                 return self._join(lane)
-        while self._idle and (party is None or self._may_hold(party)):
+        while self._idle and self._may_hold(party):
             connection = self._idle.pop()
             if connection.is_idle:
                 self._hand_out(connection, shares, party)
@@ -161,7 +160,7 @@ class Pool:
         """
         connection.holders = max(connection.holders - 1, 0)
         self._lanes.remove(connection)
-        self._settle(connection)
+        self.holdings.give_back(connection)
         connection.overtake(head=True)
         connection.terminate()
         if connection.cut_short and not self._closed:
@@ -227,34 +226,13 @@ class Pool:
 
     def _may_hold(self, party: Hashable) -> bool:
         """Whether a party may have one of the connections that are idle."""
-        held = self._held.get(party)
-        if held is None or party is None:
-            return True
-        if held >= self._party_connections:
-            return False
-        if self._share >= 100:
-            return True
-        free = self._size - len(self._all) + len(self._idle)
-        return (held + 1) * 100 <= self._share * (held + free)
+        return party is None or self.holdings.may_take(party, self._size - len(self._all) + len(self._idle))
 
     def _hand_out(self, connection: Connection, shares: bool, party: Hashable) -> None:
         connection.holders = 1
-        if party is not None:
-            connection.party = party
-            self._held[party] = self._held.get(party, 0) + 1
+        self.holdings.take(connection, party)
         if shares:
             self._lanes.add(connection)
-
-    def _settle(self, connection: Connection) -> None:
-        """Its party holds the connection no more."""
-        party = connection.party
-        if party is not None:
-            connection.party = None
-            held = self._held[party] - 1
-            if held:
-                self._held[party] = held
-            else:
-                del self._held[party]
 
     def _serve_waiters(self) -> None:
         """Idle connections for those who wait, as far as their parties may have them."""
@@ -291,7 +269,7 @@ class Pool:
             self.discard(connection)
             return
         self._lanes.remove(connection)
-        self._settle(connection)
+        self.holdings.give_back(connection)
         self._idle.append(connection)
         if self._waiters:
             self._serve_waiters()
@@ -357,7 +335,12 @@ class Pool:
 
     def _refuse_late(self, now: float) -> None:
         for waiter in self._waiters.late(now):
-            waiter.connection.set_exception(QueueTimeout("no connection to Postgres came free in time"))
+            held = self.holdings.held(waiter.party)
+            waiter.connection.set_exception(QueueTimeout(
+                "no connection to Postgres came free in time",
+                detail=f"this subject's other requests hold {held} of {self._size}" if held else None,
+                hint="Wait for them to end; subject_connections and subject_pool_percent bound them." if held else None,
+            ))  # fmt: skip
 
     async def _end(self, connection: Connection) -> None:
         """Ends what the backend of a dropped connection still runs; its place is free when it has gone."""

@@ -1,0 +1,105 @@
+"""What each party holds of a pool's connections, and whether it may have one more.
+
+Nobody may have all: a party that holds some gets another only within its share of what no other party holds. And
+whoever's requests take long may hold few at once, however many are free, because a statement that computes takes a core
+of Postgres's machine from everybody. A party begins with few, and gains one each time that it gave one of all it may
+have back quickly; one that it held for long takes it back to few, and it gains nothing for a while.
+
+A party is any value that says whose a request is; None, of requests that are nobody's, has no bounds. Never looks at
+statements, and never hands anything out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+from rowgate.postgres.connection import Connection
+
+LONG_SECONDS: Final = 0.05
+CAREFUL_SECONDS: Final = 60.0
+MOST_STANDINGS: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What a party has earned: how many it may hold, and until when it earns no more."""
+
+    allowed: int
+    careful_until: float = 0.0
+
+
+class Holdings:
+    """Those of one pool of ``size`` connections. ``clock`` is in seconds and never goes back.
+
+    ``share`` is in per cent; ``few`` (None: no such bound) is what a party whose requests take long may hold.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, size: int, share: int, few: int | None) -> None:
+        self._clock = clock
+        self._size = size
+        self._share = share
+        self._few = size if few is None else min(few, size)
+        self._held: dict[Hashable, dict[Connection, float]] = {}
+        self._standings: OrderedDict[Hashable, _Standing] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many parties hold something."""
+        return len(self._held)
+
+    def held(self, party: Hashable) -> int:
+        """How many connections it has."""
+        return len(self._held.get(party, ()))
+
+    def may_take(self, party: Hashable, free: int) -> bool:
+        """Whether ``party`` may have one more; ``free`` are those that nobody holds, or that are not there yet."""
+        held = self._held.get(party)
+        if held is None:
+            return True
+        if self._few < self._size and len(held) >= self._allowed(party, held):
+            return False
+        return self._share >= 100 or (len(held) + 1) * 100 <= self._share * (len(held) + free)
+
+    def take(self, connection: Connection, party: Hashable) -> None:
+        """``party`` has the connection from now on."""
+        if party is not None:
+            connection.party = party
+            self._held.setdefault(party, {})[connection] = self._clock()
+
+    def give_back(self, connection: Connection) -> None:
+        """Whoever has the connection has it no more; nothing where nobody has."""
+        party = connection.party
+        if party is None:
+            return
+        connection.party = None
+        held = self._held[party]
+        if self._few < self._size:
+            self._learn(party, held, self._clock() - held[connection])
+        del held[connection]
+        if not held:
+            del self._held[party]
+
+    def _allowed(self, party: Hashable, held: dict[Connection, float]) -> int:
+        standing = self._standings.get(party)
+        if standing is None:
+            return self._few
+        latest = self._clock() - LONG_SECONDS
+        return self._few if any(since < latest for since in held.values()) else standing.allowed
+
+    def _learn(self, party: Hashable, held: dict[Connection, float], seconds: float) -> None:
+        """One was held for so long, beside the others of ``held``."""
+        if seconds > LONG_SECONDS:
+            self._remember(party, _Standing(self._few, self._clock() + CAREFUL_SECONDS))
+            return
+        standing = self._standings.get(party) or _Standing(self._few)
+        if len(held) >= standing.allowed and standing.allowed < self._size and self._clock() >= standing.careful_until:
+            standing.allowed += 1
+            self._remember(party, standing)
+
+    def _remember(self, party: Hashable, standing: _Standing) -> None:
+        self._standings[party] = standing
+        self._standings.move_to_end(party)
+        if len(self._standings) > MOST_STANDINGS:
+            self._standings.popitem(last=False)
