@@ -25,7 +25,7 @@ from typing import Any
 
 from bench import postgrest
 from bench.cases import Case, all_cases
-from bench.fairness import RATE, fairness_table, measure_fairness
+from bench.fairness import SETTINGS, fairness_table, measure_fairness
 from bench.flat import flat_table, measure_flat
 from bench.http_load import Samples, measure_http_cases
 from bench.instruction_parts import build
@@ -123,7 +123,7 @@ def measure_apart(options: argparse.Namespace, kinds: set[str], results: Results
         rates, memory = measure_tokens(HERE)
         results.add("Verifying tokens", token_table(rates, memory), {"rates": rates, "memory": memory})
     if "fairness" in kinds:
-        with running(say, ROWGATE_SUBJECT_RATE=str(RATE)) as stack:
+        with running(say, **SETTINGS) as stack:
             found = measure_fairness(stack, seconds, options.rounds, say)
         results.add("A flood of one user, beside another", fairness_table(found, seconds, options.rounds), found)
     if "workers" in kinds:
@@ -193,7 +193,7 @@ def sample_lines(results: Results) -> Iterator[str]:
         "latency": results.latency, "transfer": results.transfer, "layers": results.layers, "workers": results.workers,
         "flat": results.flat, **results.others_raw,
     }  # fmt: skip
-    yield from (json.dumps({"kind": kind, "found": found}, default=asdict) for kind, found in rest.items() if found)
+    yield from (json.dumps({"kind": kind, "found": found}, default=vars) for kind, found in rest.items() if found)
 
 
 def keep(results: Results, folder: Path, *, publish: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import struct
 import sys
 from collections import Counter
@@ -155,7 +156,8 @@ async def flood(job: dict[str, Any]) -> Counter[str]:
 
 
 def main() -> None:
-    """Runs the job of the command line."""
+    """Runs the job of the command line. Who floods has a machine of their own, so here they take what is left of it."""
+    os.nice(19)
     outcomes = uvloop.run(flood(json.loads(sys.argv[1])))
     print(json.dumps(outcomes), flush=True)
 

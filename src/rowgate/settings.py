@@ -158,11 +158,17 @@ class Settings:
     subject_queue_length: int = _setting(
         250, "Requests of one subject that may wait for a connection of one role.", low=0
     )
-    subject_rate: int | None = _setting(None, "Statements a second for each subject; off has no bound.", low=1)
-    organization_rate: int | None = _setting(
-        None, "Statements a second for each organization; off has no bound.", low=1
+    subject_rate: int | None = _setting(
+        None,
+        "Statements a second for each subject, and for each MiB of a result as if it were one more; off has no bound.",
+        low=1,
     )
-    endpoint_rate: int | None = _setting(None, "Statements a second for each endpoint; off has no bound.", low=1)
+    organization_rate: int | None = _setting(
+        None, "Statements a second for each organization, counted as for subject_rate; off has no bound.", low=1
+    )
+    endpoint_rate: int | None = _setting(
+        None, "Statements a second for each endpoint, counted as for subject_rate; off has no bound.", low=1
+    )
     rate_burst_seconds: int = _setting(
         10, "How long somebody may have paused and catch up at once: a rate's bucket holds so many seconds.", low=1
     )

@@ -1,7 +1,8 @@
-"""Every row of ``http_cases`` against a running gateway, in one piece and in fifty."""
+"""Every row of ``http_cases`` against a running gateway: in one piece, in fifty, and through TLS."""
 
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 
@@ -28,8 +29,11 @@ def address(sessions: Sessions) -> tuple[str, int]:
     return host, int(port)
 
 
-def connect(sessions: Sessions) -> socket.socket:
-    return socket.create_connection(address(sessions), timeout=DEADLINE)
+def connect(sessions: Sessions, *, tls: bool = False) -> socket.socket:
+    plain = socket.create_connection(address(sessions), timeout=DEADLINE)
+    if not tls:
+        return plain
+    return ssl.create_default_context(cafile=sessions.stack.ca_file).wrap_socket(plain, server_hostname="localhost")
 
 
 def exchange(connection: socket.socket, data: bytes, *, pieces: int, expected: int) -> tuple[bytes, bool]:
@@ -55,10 +59,10 @@ def exchange(connection: socket.socket, data: bytes, *, pieces: int, expected: i
         answer += piece
 
 
-@pytest.mark.parametrize("pieces", [1, 50])
+@pytest.mark.parametrize(("pieces", "tls"), [(1, False), (50, False), (1, True)])
 @pytest.mark.parametrize("attack", CASES, ids=lambda attack: attack.id)
-def test_attack(sessions: Sessions, attack: HttpAttack, pieces: int) -> None:
-    with connect(sessions) as connection:
+def test_attack(sessions: Sessions, attack: HttpAttack, pieces: int, tls: bool) -> None:
+    with connect(sessions, tls=tls) as connection:
         answer, closed = exchange(connection, attack.data, pieces=pieces, expected=len(attack.statuses))
     statuses = tuple(int(status) for status in STATUS.findall(answer))
     assert statuses == attack.statuses, answer[:500]

@@ -23,7 +23,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Served, Embedded18]]:
     server = Embedded18()
     server.start()
     try:
-        with serve(set_up(server)) as running:
+        with serve(set_up(server), ROWGATE_SUBJECT_CONNECTIONS="off") as running:
             yield running, server
     finally:
         server.remove()

@@ -23,7 +23,7 @@ from rowgate.pgwire.server.requests import Query
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Outcome
 from rowgate.postgres.execution import execute
-from rowgate.postgres.lanes import LANE_LENGTH
+from rowgate.postgres.lanes import LANE_LENGTH, LANE_LENGTH_AT_ANY_PACE
 from rowgate.postgres.turns import Overtaken
 from rowgate.settings import Settings
 from tests.database.pools import Exposed, OpenPool, Order, eventually, failure, order, statement, table
@@ -83,9 +83,13 @@ async def test_many_share_one_backend_and_each_gets_its_own_answer(exposed: Expo
         assert opened.pool.counts == (1, 1, 0)
 
 
-async def test_a_lane_is_no_longer_than_its_length(exposed: Exposed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rowgate.postgres.lanes, "PATIENCE_SECONDS", 60.0)
+@pytest.mark.parametrize(("pace", "length"), [(0.00005, LANE_LENGTH), (0.004, LANE_LENGTH_AT_ANY_PACE)])
+async def test_a_lane_is_no_longer_than_its_length(
+    exposed: Exposed, monkeypatch: pytest.MonkeyPatch, pace: float, length: int
+) -> None:
     async with lanes(exposed) as opened:
+        opened.pool._idle[0].turns.pace = pace
+        monkeypatch.setattr(rowgate.postgres.lanes, "PATIENCE_SECONDS", 60.0)
         taken = [opened.pool.take(shares=True)]
         connection = taken[0]
         assert connection is not None
@@ -93,12 +97,34 @@ async def test_a_lane_is_no_longer_than_its_length(exposed: Exposed, monkeypatch
         while (one := opened.pool.take(shares=True)) is not None:
             taken.append(one)
             running.append(run_on(opened, one))
-        assert taken == [connection] * LANE_LENGTH
+        assert taken == [connection] * length
         assert opened.pool.take() is None
         await asyncio.gather(*running)
         for _ in taken:
             opened.pool.release(connection)
         assert opened.pool.counts == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("pace", "backends"), [(0.00005, 1), (0.002, 2)])
+async def test_brisk_reads_stand_behind_each_other_while_other_backends_are_idle(
+    exposed: Exposed, pace: float, backends: int
+) -> None:
+    async with lanes(exposed, size=2) as opened:
+        held = [await opened.pool.acquire() for _ in range(2)]
+        for one in held:
+            one.turns.pace = pace
+            opened.pool.release(one)
+        taken = [opened.pool.take(shares=True)]
+        assert taken[0] is not None
+        running = [run_on(opened, taken[0])]
+        taken.append(opened.pool.take(shares=True))
+        assert taken[1] is not None
+        assert len(set(taken)) == backends
+        running.append(run_on(opened, taken[1]))
+        await asyncio.gather(*running)
+        for lane in taken:
+            assert lane is not None
+            opened.pool.release(lane)
 
 
 async def test_nobody_waits_behind_something_slow(exposed: Exposed) -> None:

@@ -28,6 +28,15 @@ async def test_no_more_backends_than_size_with_results_that_are_too_large(expose
         assert len(pool.backends()) <= 3
 
 
+async def test_a_backend_whose_result_was_too_large_is_used_again(exposed: Exposed) -> None:
+    async with exposed.pool(size=1) as pool:
+        before = await pool.value("select pg_backend_pid()")
+        for _ in range(3):
+            assert isinstance(await failure(pool.run(ENDLESS)), ResultTooLarge)
+            assert await pool.value("select pg_backend_pid()") == before
+        assert pool.pool.counts == (1, 1, 0)
+
+
 async def test_alone(exposed: Exposed) -> None:
     work = execute_alone(exposed.opener(), exposed.login("too_large_alone"), order(ENDLESS), 20.0)
     assert isinstance(await failure(work), ResultTooLarge)

@@ -105,6 +105,14 @@ class Limits:
                     retry_after=ceil(wait),
                 )
 
+    def charge(self, principal: Principal | None, endpoint: str, size: int) -> None:
+        """Counts a result of ``size`` bytes against every rate: each whole MiB of it as one more statement."""
+        statements = size >> 20
+        if statements:
+            now = self._clock()
+            for name, key in self._keys(principal, endpoint):
+                self._rates[name].charge(key, statements, now)
+
     def headers(self, principal: Principal | None, endpoint: str) -> Sequence[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""
         now = self._clock()

@@ -39,6 +39,9 @@ from rowgate.settings import Settings
 
 RESERVED_ROLE_PREFIX: Final = "rowgate_"
 LONG_TEXT: Final = 2048
+WRITTEN_AT_ONCE: Final = 256 * 1024
+"""Where there are more bytes of rows they are written region by region: others are served in between, who would have
+waited for tens of milliseconds."""
 STREAM_ABOVE_BYTES: Final = 128 * 1024
 """What is held of a result that was asked for as NDJSON or Arrow."""
 
@@ -138,7 +141,12 @@ class Pipeline:
             if flow is not None and flow.begun:
                 if trace is not None:
                     trace.results = results
-                return await flow.finish(results)
+                response = await flow.finish(results)
+                self.limits.charge(principal, database.endpoint, response.size)
+                return response
+        except ResultTooLarge:
+            self.limits.charge(principal, database.endpoint, self.settings.max_result_bytes)
+            raise
         finally:
             self.limits.leave(principal, database.endpoint)
             if flow is not None:
@@ -148,8 +156,14 @@ class Pipeline:
         if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        response = _render(request, results, types, make_format)
-        return self._with_rates(response, principal, database) if self.limits.has_rates else response
+        if sum(len(region) for result in results for region in result.regions) > WRITTEN_AT_ONCE:
+            response = await _render_in_turns(make_format(request, types), results, request)
+        else:
+            response = _render(request, results, types, make_format)
+        if not self.limits.has_rates:
+            return response
+        self.limits.charge(principal, database.endpoint, response.size)
+        return self._with_rates(response, principal, database)
 
     def _flow(
         self,
@@ -254,6 +268,20 @@ def _render(
     if request.transaction is None:
         return Response(200, objects[0])
     return Response(200, b'{"results":[%b]}' % b",".join(objects), request.transaction.echo)
+
+
+async def _render_in_turns(answer: AnswerFormat, results: Sequence[Result], request: SqlRequest) -> Response:
+    """A large answer, with a round of the event loop after each region of rows."""
+    parts = [answer.begin()]
+    for position, result in enumerate(results):
+        parts.append(answer.open_result(position, result.prepared))
+        for number, region in enumerate(result.regions):
+            parts.append(answer.rows(position, result.prepared, [region], first=number == 0))
+            await asyncio.sleep(0)
+        parts.append(answer.close_result(position, result))
+    parts.append(answer.end())
+    headers = () if request.transaction is None else request.transaction.echo
+    return Response(200, b"".join(parts), headers, content_type=answer.content_type)
 
 
 def _render_as(answer: AnswerFormat, results: Sequence[Result]) -> Response:

@@ -38,6 +38,11 @@ class TokenBuckets:
             self._prune(now)
         return 0.0
 
+    def charge(self, key: Hashable, units: int, now: float) -> None:
+        """Takes ``units`` that were spent already: the bucket may owe them, at most as many as it holds."""
+        full_at = max(self._full_at.get(key, now), now) + units * self._seconds_each
+        self._full_at[key] = min(full_at, now + 2 * self.window)
+
     def remaining(self, key: Hashable, now: float) -> tuple[int, int]:
         """Units that the bucket of ``key`` holds, and in how many seconds it is full."""
         missing = max(self._full_at.get(key, now) - now, 0.0)

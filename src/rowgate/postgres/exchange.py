@@ -137,6 +137,7 @@ class Exchange:
         "_steps",
         "copied_out",
         "copy_refused",
+        "discards",
         "error",
         "failed",
         "state_changed",
@@ -158,6 +159,13 @@ class Exchange:
         self.state_changed = False
         self.copy_refused = False
         self.copied_out = False
+        self.discards = False
+
+    def discard_rows(self) -> None:
+        """The result is too large: what there is of it is forgotten, and what is still to come."""
+        self.discards = True
+        self._regions.clear()
+        self._results.clear()
 
     def outcome(self, seconds: float = 0.0) -> Outcome:
         """The end of the exchange, once ``receive`` has returned True; ``seconds`` is how long it took."""
@@ -175,9 +183,10 @@ class Exchange:
         Raises ProtocolViolation for messages that do not belong here.
         """
         if kind == 0x44:  # DataRow, as a region
-            self._regions.append(body)
-            if self._flow is not None:
-                self._pass_on(self._flow, len(body))
+            if not self.discards:
+                self._regions.append(body)
+                if self._flow is not None:
+                    self._pass_on(self._flow, len(body))
         elif kind == 0x32:  # BindComplete
             pass
         elif kind in (0x43, 0x49, 0x73):  # CommandComplete, EmptyQueryResponse, PortalSuspended
@@ -198,7 +207,8 @@ class Exchange:
 
         0 means that nothing was taken: the messages are to be received one by one.
         """
-        if not IS_COMPILED or self._flow is not None or self._index or self._regions or self.error is not None:
+        begun = self._index or self._regions or self.discards or self.error is not None
+        if begun or not IS_COMPILED or self._flow is not None:
             return 0
         found = compiled.read_answer(data, position)
         if found is None:

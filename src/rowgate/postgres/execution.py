@@ -12,7 +12,14 @@ from typing import Final
 
 import msgspec
 
-from rowgate.errors import ConnectionLost, DatabaseError, SetupIncomplete, StatementTimeout, UnsupportedStatement
+from rowgate.errors import (
+    ConnectionLost,
+    DatabaseError,
+    ResultTooLarge,
+    SetupIncomplete,
+    StatementTimeout,
+    UnsupportedStatement,
+)
 from rowgate.postgres.connection import Connection
 from rowgate.postgres.exchange import Flow, Outcome, Result, Statement
 from rowgate.postgres.opening import Login, Opener
@@ -77,7 +84,7 @@ async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[
             outcome = await _run_again(connection, order, outcome)
         if connection.in_transaction and not connection.broken:
             await connection.run_simple(b"ROLLBACK")
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, ResultTooLarge):
         pool.abandon(connection, discard=order.discard_after)
         raise
     except Overtaken:

@@ -1,9 +1,11 @@
 """What each party holds of a pool's connections, and whether it may have one more.
 
 Nobody may have all: a party that holds some gets another only within its share of what no other party holds. And
-whoever's requests take long may hold few at once, however many are free, because a statement that computes takes a core
-of Postgres's machine from everybody. A party begins with few, and gains one each time that it gave one of all it may
-have back quickly; one that it held for long takes it back to few, and it gains nothing for a while.
+whoever's statements take long may have few running at once, however many connections are free, because a statement
+that computes takes a core of Postgres's machine from everybody. A party begins with few, and gains one each time that
+it gave back one of all it may have and nothing had taken long on it; one long statement takes it back to few, and it
+gains nothing for a while. A transaction that waits for its client runs nothing, and does not count: whoever holds some
+may need another connection before they can end.
 
 A party is any value that says whose a request is; None, of requests that are nobody's, has no bounds. Never looks at
 statements, and never hands anything out.
@@ -14,12 +16,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from rowgate.postgres.connection import Connection
 
-LONG_SECONDS: Final = 0.05
-CAREFUL_SECONDS: Final = 60.0
+LONG_SECONDS: Final = 0.01
+CAREFUL_SECONDS: Final = 10.0
 MOST_STANDINGS: Final = 10_000
 
 
@@ -34,7 +37,7 @@ class _Standing:
 class Holdings:
     """Those of one pool of ``size`` connections. ``clock`` is in seconds and never goes back.
 
-    ``share`` is in per cent; ``few`` (None: no such bound) is what a party whose requests take long may hold.
+    ``share`` is in per cent; ``few`` (None: no such bound) is how many may run for a party whose statements take long.
     """
 
     def __init__(self, clock: Callable[[], float], *, size: int, share: int, few: int | None) -> None:
@@ -42,7 +45,7 @@ class Holdings:
         self._size = size
         self._share = share
         self._few = size if few is None else min(few, size)
-        self._held: dict[Hashable, dict[Connection, float]] = {}
+        self._held: dict[Hashable, set[Connection]] = {}
         self._standings: OrderedDict[Hashable, _Standing] = OrderedDict()
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class Holdings:
         held = self._held.get(party)
         if held is None:
             return True
-        if self._few < self._size and len(held) >= self._allowed(party, held):
+        if self._few < self._size and len(held) >= self._few and self._running(held) >= self._allowed(party, held):
             return False
         return self._share >= 100 or (len(held) + 1) * 100 <= self._share * (len(held) + free)
 
@@ -66,7 +69,8 @@ class Holdings:
         """``party`` has the connection from now on."""
         if party is not None:
             connection.party = party
-            self._held.setdefault(party, {})[connection] = self._clock()
+            connection.longest = None
+            self._held.setdefault(party, set()).add(connection)
 
     def give_back(self, connection: Connection) -> None:
         """Whoever has the connection has it no more; nothing where nobody has."""
@@ -76,20 +80,26 @@ class Holdings:
         connection.party = None
         held = self._held[party]
         if self._few < self._size:
-            self._learn(party, held, self._clock() - held[connection])
-        del held[connection]
+            # What was broken off would have taken longer.
+            self._learn(party, held, inf if connection.cut_short else connection.longest or 0.0)
+        held.discard(connection)
         if not held:
             del self._held[party]
 
-    def _allowed(self, party: Hashable, held: dict[Connection, float]) -> int:
+    def _running(self, held: set[Connection]) -> int:
+        """On how many something runs, or is about to."""
+        return sum(one.busy_since is not None or one.longest is None for one in held)
+
+    def _allowed(self, party: Hashable, held: set[Connection]) -> int:
         standing = self._standings.get(party)
         if standing is None:
             return self._few
         latest = self._clock() - LONG_SECONDS
-        return self._few if any(since < latest for since in held.values()) else standing.allowed
+        is_slow = any(one.busy_since is not None and one.busy_since < latest for one in held)
+        return self._few if is_slow else standing.allowed
 
-    def _learn(self, party: Hashable, held: dict[Connection, float], seconds: float) -> None:
-        """One was held for so long, beside the others of ``held``."""
+    def _learn(self, party: Hashable, held: set[Connection], seconds: float) -> None:
+        """The longest on one took so long, beside the others of ``held``."""
         if seconds > LONG_SECONDS:
             self._remember(party, _Standing(self._few, self._clock() + CAREFUL_SECONDS))
             return

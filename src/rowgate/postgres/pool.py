@@ -17,7 +17,7 @@ from rowgate.postgres.connection import Connection
 from rowgate.postgres.fair_queue import FairQueue, Waiter
 from rowgate.postgres.holdings import Holdings
 from rowgate.postgres.known_texts import KnownTexts
-from rowgate.postgres.lanes import OWN_LANES, Lanes
+from rowgate.postgres.lanes import Lanes
 from rowgate.postgres.opening import Login, Opener
 
 SWEEP_SECONDS: Final = 0.25
@@ -93,8 +93,8 @@ class Pool:
         # A lane that more and more readers join would never come free for those who wait for it. Where connections are
         # idle nobody waits for one but parties that hold their share.
         joins = shares and (not self._waiters or bool(self._idle))
-        if joins and len(self._lanes) >= OWN_LANES:
-            lane = self._lanes.find()
+        if joins and len(self._lanes):
+            lane = self._lanes.find(brisk=True)
             if lane is not None:
                 return self._join(lane)
         while self._idle and self._may_hold(party):
@@ -368,6 +368,7 @@ class Pool:
         """Cancels what the connection runs; whether it can be used again. Raises RowgateError or TimeoutError."""
         if connection.is_running:
             ended = connection.drained()
+            ended.add_done_callback(_look_at)  # where the pool closes meanwhile nobody waits for it any more
             taken = await self._opener.cancel(connection)
             async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                 await ended
@@ -409,3 +410,9 @@ class Pool:
         await asyncio.sleep(CANCEL_GRACE_SECONDS)
         if connection.busy_since == busy_since:
             connection.abort()
+
+
+def _look_at(ended: asyncio.Future[Any]) -> None:
+    """A failure that was looked at is not reported as one that nobody saw."""
+    if not ended.cancelled():
+        ended.exception()

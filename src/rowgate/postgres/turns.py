@@ -10,10 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from rowgate.errors import DatabaseError
 from rowgate.postgres.exchange import Outcome, Step
+
+FIRST_PACE_SECONDS: Final = 0.005
+"""What is thought of a backend before it has answered anything: nobody stands behind another until it is known."""
+PACE_WEIGHT: Final = 0.1
+"""Of the last exchange, among all before it."""
 
 
 class Overtaken(Exception):
@@ -28,6 +33,11 @@ class Answered(Protocol):
 
     error: DatabaseError | None
     copy_refused: bool
+    discards: bool
+    """Whether rows are forgotten, because there were too many of them."""
+
+    def discard_rows(self) -> None:
+        """There are too many."""
 
     @property
     def status(self) -> int:
@@ -64,17 +74,24 @@ class Answered(Protocol):
 
 
 class Turns:
-    """``head`` is the exchange that is being answered, None when the backend has nothing to do."""
+    """``head`` is the exchange that is being answered, None when the backend has nothing to do. ``pace`` is how many
+    seconds one takes, of late, from when its turn came."""
 
-    __slots__ = ("_following", "_waiter", "head")
+    __slots__ = ("_following", "_waiter", "head", "pace")
 
     def __init__(self) -> None:
+        self.pace = FIRST_PACE_SECONDS
         self.head: Answered | None = None
         self._waiter: asyncio.Future[Outcome] | None = None
         self._following: deque[tuple[Answered, asyncio.Future[Outcome] | None]] = deque()
 
     def __len__(self) -> int:
         return 0 if self.head is None else 1 + len(self._following)
+
+    @property
+    def backlog(self) -> float:
+        """How many seconds all of them will take, as far as that can be known."""
+        return len(self) * self.pace
 
     @property
     def has_followers(self) -> bool:
@@ -95,6 +112,7 @@ class Turns:
 
     def advance(self, outcome: Outcome) -> bool:
         """The head has been answered, the next one's turn has come; whether anybody had waited for it."""
+        self.pace += (outcome.seconds - self.pace) * PACE_WEIGHT
         waiter = self._waiter
         if self._following:
             self.head, self._waiter = self._following.popleft()
@@ -111,6 +129,11 @@ class Turns:
             _tell(waiter, Overtaken())
         if head:
             _tell(self._waiter, Overtaken())
+
+    def give_up(self, problem: Exception) -> None:
+        """Whoever waits for the head is told ``problem`` and has no answer; those behind go elsewhere."""
+        _tell(self._waiter, problem)
+        self.overtake()
 
     def fail(self, problem: Exception) -> None:
         """The connection is of no use any more: the head has failed with it, the others go elsewhere."""

@@ -87,6 +87,23 @@ def test_rates_of_each_with_the_seconds_to_wait() -> None:
     assert limits.headers(None, "") == ()
 
 
+def test_large_results_count_as_more_statements_and_may_be_owed() -> None:
+    clock = Clock()
+    limits = Limits(Settings(subject_rate=2, rate_burst_seconds=10), clock)
+    alice = principal("alice")
+    limits.spend(alice, "")
+    limits.charge(alice, "", (1 << 20) - 1)
+    assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=19;t=1'
+    limits.charge(alice, "", 3 << 20)
+    assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=16;t=2'
+    limits.charge(alice, "", 1000 << 20)
+    with pytest.raises(RateExceeded) as refused:
+        limits.spend(alice, "")
+    assert refused.value.retry_after == 11, "a bucket's worth is the most that is owed"
+    assert limits.headers(None, "") == ()
+    limits.charge(None, "", 1000 << 20)
+
+
 @given(
     st.integers(1, 1000), st.integers(1, 60), st.lists(st.tuples(st.integers(1, 2000), st.floats(0, 30)), max_size=60)
 )

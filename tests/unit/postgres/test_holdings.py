@@ -22,6 +22,9 @@ class Held:
     """As much of a connection as is asked for."""
 
     party: str | None = None
+    cut_short: bool = False
+    busy_since: float | None = None
+    longest: float | None = None
 
 
 class House:
@@ -39,6 +42,7 @@ class House:
         while count < most and len(self.held) < self.size and (party is None or self._may(party)):
             connection: Any = Held()
             self.holdings.take(connection, party)
+            connection.busy_since = self.clock.now
             self.held.append(connection)
             count += 1
         return count
@@ -50,7 +54,13 @@ class House:
         """Those of a party, or of all, the oldest first."""
         for one in [one for one in self.held if party is None or one.party == party][:most]:
             self.held.remove(one)
+            self.idle(one)
             self.holdings.give_back(one)
+
+    def idle(self, one: Any) -> None:
+        """What ran on it has ended."""
+        if one.busy_since is not None:
+            one.longest, one.busy_since = max(one.longest or 0.0, self.clock.now - one.busy_since), None
 
     def run_all(self, party: str, seconds: float = 0.001) -> int:
         """Takes as many as it may have and gives them back after so long; how many that were."""
@@ -81,6 +91,27 @@ def test_one_that_was_held_long_takes_it_back_for_a_while() -> None:
     house.clock.now += CAREFUL_SECONDS
     assert house.run_all("a") == 2
     assert house.run_all("a") > 2
+
+
+def test_a_transaction_that_waits_for_its_client_does_not_count() -> None:
+    house = House()
+    assert house.take("a") == 2
+    for one in list(house.held):
+        house.idle(one)
+    house.clock.now += 100.0
+    assert house.take("a") == 2, "two more, although four are held now"
+    house.give_back()
+    assert house.run_all("a") > 2, "and nothing on them had taken long"
+
+
+def test_what_is_broken_off_counts_as_long() -> None:
+    house = House()
+    while house.run_all("a") < 10:
+        pass
+    house.take("a", 1)
+    house.held[0].cut_short = True
+    house.give_back()
+    assert house.run_all("a") == 2
 
 
 def test_others_lose_nothing_by_it() -> None:

@@ -105,6 +105,11 @@ class Bearer:
         if self._limits.has_rates and statements:
             self._limits.spend(self.principal, self._database.endpoint, statements)
 
+    def charge(self, size: int) -> None:
+        """Counts what was sent, in bytes, against its rates."""
+        if self._limits.has_rates:
+            self._limits.charge(self.principal, self._database.endpoint, size)
+
     def admit(self) -> None:
         """Takes a place for what runs now, until ``leave``. Raises ConcurrencyExceeded."""
         self._limits.admit(self.principal, self._database.endpoint)

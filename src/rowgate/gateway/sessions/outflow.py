@@ -30,6 +30,8 @@ class Outflow:
         self._stream = stream
         self._pieces: list[bytes] = []
         self._written = 0
+        self.sent = 0
+        """Bytes in all; whoever counts them sets it back."""
         self._draining: asyncio.Task[None] | None = None
         self.write = self._pieces.append
         """Takes bytes; they go out with the next ``flush``, because a write to a socket costs more than all else."""
@@ -40,6 +42,7 @@ class Outflow:
             data = b"".join(self._pieces)
             self._pieces.clear()
             self._written += len(data)
+            self.sent += len(data)
             self._stream.write(data)
 
     def relieve(self, source: Source) -> None:

@@ -384,6 +384,8 @@ class Session:
         if self._relay.status != answers.IDLE:
             return
         self._state.portals.clear()
+        self._bearer.charge(self._outflow.sent)
+        self._outflow.sent = 0
         if self._measured is not None:
             if not self._relay.erred:
                 note(self._database.pool(self._role), self._measured, backend.connection.last_seconds)

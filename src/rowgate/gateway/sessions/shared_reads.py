@@ -62,6 +62,7 @@ class SharedAnswer:
         self.seconds = 0.0
 
     flows = False
+    discards = False
     parsed_steps: Sequence[Step] = ()
     """None: ``on_parsed`` sees to what was parsed."""
 
@@ -83,6 +84,10 @@ class SharedAnswer:
         elif kind == 0x31 and self.hidden and self.on_parsed is not None:
             self.on_parsed()
         return False
+
+    def discard_rows(self) -> None:
+        """It keeps less than a connection allows, and has given up by itself."""
+        self.discards = True
 
     def receive_whole(self, data: bytes, position: int) -> int:
         """Its messages are looked at one by one."""
