@@ -70,7 +70,11 @@ class Holdings:
         if party is not None:
             connection.party = party
             connection.longest = None
-            self._held.setdefault(party, set()).add(connection)
+            held = self._held.get(party)
+            if held is None:
+                self._held[party] = {connection}
+            else:
+                held.add(connection)
 
     def give_back(self, connection: Connection) -> None:
         """Whoever has the connection has it no more; nothing where nobody has."""
@@ -79,9 +83,10 @@ class Holdings:
             return
         connection.party = None
         held = self._held[party]
-        if self._few < self._size:
-            # What was broken off would have taken longer.
-            self._learn(party, held, inf if connection.cut_short else connection.longest or 0.0)
+        # What was broken off would have taken longer.
+        longest = inf if connection.cut_short else connection.longest or 0.0
+        if self._few < self._size and (longest > LONG_SECONDS or len(held) >= self._few):
+            self._learn(party, held, longest)
         held.discard(connection)
         if not held:
             del self._held[party]

@@ -51,17 +51,18 @@ class Lanes:
         """A lane with a place; ``brisk``: where standing in line takes no longer than waking another backend."""
         now = self._loop.time()
         for lane in self._lanes:
-            if self.has_place(lane, now) and (not brisk or lane.turns.pace < BRISK_SECONDS):
+            if (not brisk or lane.turns.pace < BRISK_SECONDS) and self.has_place(lane, now):
                 return lane
         return None
 
     def has_place(self, lane: Connection, now: float) -> bool:
         """Whether one more reader may stand in it; ``now`` is the loop's time."""
-        since = lane.busy_since
+        since, turns = lane.busy_since, lane.turns
+        length = len(turns)
         return (
             since is not None
             and now - since < PATIENCE_SECONDS
-            and len(lane.turns) < (LANE_LENGTH if lane.turns.backlog < LANE_SECONDS else LANE_LENGTH_AT_ANY_PACE)
+            and length < (LANE_LENGTH if length * turns.pace < LANE_SECONDS else LANE_LENGTH_AT_ANY_PACE)
             and lane in self._lanes
             and not lane.broken
             and not lane.expired

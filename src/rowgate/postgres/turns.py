@@ -89,11 +89,6 @@ class Turns:
         return 0 if self.head is None else 1 + len(self._following)
 
     @property
-    def backlog(self) -> float:
-        """How many seconds all of them will take, as far as that can be known."""
-        return len(self) * self.pace
-
-    @property
     def has_followers(self) -> bool:
         """Whether somebody waits behind the head for an answer."""
         return any(waiter is not None and not waiter.done() for _, waiter in self._following)

@@ -30,13 +30,12 @@ async def test_each_is_told_its_own_outcome_in_order() -> None:
     assert (turns.head, len(turns)) == (None, 0)
 
 
-async def test_the_pace_is_learned_and_says_how_long_the_rest_will_take() -> None:
+async def test_the_pace_is_learned() -> None:
     turns, exchanges, _ = turns_of(100)
-    assert turns.backlog == 100 * FIRST_PACE_SECONDS
+    assert turns.pace == FIRST_PACE_SECONDS
     for exchange in exchanges[:60]:
         turns.advance(exchange.outcome(0.00004))
     assert 0.00004 <= turns.pace < 0.0001
-    assert turns.backlog == 40 * turns.pace
     turns.advance(exchanges[60].outcome(0.05))
     assert turns.pace > 0.004, "one that was slow counts at once"
 
