@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from rowgate.errors import ConcurrencyExceeded, QueueTimeout
+from rowgate.pgwire import messages
 from tests.database.pools import Exposed, eventually
 
 SLOW = "select pg_sleep(30)"
@@ -62,6 +63,38 @@ async def test_no_party_holds_more_connections_than_it_may_however_many_are_free
         pool.pool.release(first)
         pool.pool.release(await waiting)
         await eventually(lambda: pool.pool.counts[2] == 0 and not pool.pool.holdings)
+
+
+class Client:
+    """Holds a connection as a session does."""
+
+    def receive(self, kind: int, body: bytes) -> bool:
+        return kind == 0x5A
+
+    def delivered(self) -> None:
+        """All of it has come."""
+
+    def lost(self, problem: Exception) -> None:
+        raise problem
+
+
+async def test_a_transaction_that_waits_for_its_client_lets_the_party_have_another(exposed: Exposed) -> None:
+    async with exposed.pool(size=3, party_connections=1) as pool:
+        held = await pool.pool.acquire(party="a")
+        other = await pool.pool.acquire(party="b")  # nothing of anybody else's comes free meanwhile
+        pool.pool.release(await pool.pool.acquire(party="c"))
+        held.attach(Client())
+        held.send(messages.query(b"begin; select pg_sleep(0.2)"))
+        waiting = asyncio.create_task(pool.pool.acquire(party="a"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "one runs, and that is all it may have"
+        second = await asyncio.wait_for(waiting, 2.0)
+        assert second not in (held, other)
+        pool.pool.release(second)
+        pool.pool.release(other)
+        held.detach(in_transaction=True)
+        pool.pool.discard(held)
+        await eventually(lambda: not pool.pool.holdings)
 
 
 async def test_whoever_waits_behind_its_own_slow_requests_is_told_so(exposed: Exposed) -> None:

@@ -93,6 +93,8 @@ class Connection(asyncio.Protocol):
         """For its pool: how many seconds the longest exchange took since somebody has it; None before the first."""
         self.on_free: Callable[[Connection], None] | None = None
         """Called when it has answered the last exchange, and nobody had waited for that."""
+        self.on_rest: Callable[[], None] | None = None
+        """Called when it has answered whoever holds it, and waits for more."""
         self._listener: Listener | None = None
         self._received = 0
         self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
@@ -163,6 +165,8 @@ class Connection(asyncio.Protocol):
                     self.longest = max(self.longest or 0.0, self.last_seconds)
                     self.busy_since = None
             listener.delivered()
+            if self.busy_since is None and self.on_rest is not None:
+                self.on_rest()
         except RowgateError as problem:
             self.cut_short = True
             self._fail(problem)
