@@ -40,6 +40,8 @@ APART = 10
 """Users beside those that are asked for: one for the probes, the others for rude clients."""
 MOST_FAULT_INTERVAL = 12.0
 SETTLE_SECONDS = 20.0
+CONTROL_CONNECTIONS = 2
+"""Of a gateway, to each database: docs/operations.md. The second one is opened when it is needed."""
 DEFECTS = ("a defect in Rowgate", "Traceback (most recent call last)", "Task exception was never retrieved")
 
 
@@ -77,7 +79,6 @@ async def _soak(stack: SoakStack, seconds: int, users: int, seed: int) -> Report
     bridge = Bridge(stack.urls["ws_url"].replace("127.0.0.1", "localhost"), stack.tls)
     await bridge.start()
     before = files_without_backends(stack)
-    controls = len([one for one in backends(stack) if one[0] == "rowgate_control"])
     faults = Faults(
         stack,
         tally,
@@ -101,7 +102,7 @@ async def _soak(stack: SoakStack, seconds: int, users: int, seed: int) -> Report
     await bridge.stop()
     report.seconds = ended - began
     say("the users have gone; looking for what they have left")
-    await _judge_end(stack, tally, report, before, controls)
+    await _judge_end(stack, tally, report, before)
     _judge_memory(watch, report, began, ended)
     report.checks["sockets in CLOSE-WAIT"] = (
         f"gateway: at most {watch.most_close_wait} at once, the longest for {watch.longest_close_wait:.0f} s; "
@@ -152,11 +153,11 @@ async def _say_progress(tally: Tally, watch: Watch, began: float, seconds: int) 
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
-async def _judge_end(stack: SoakStack, tally: Tally, report: Report, files_before: int, controls: int) -> None:
+async def _judge_end(stack: SoakStack, tally: Tally, report: Report, files_before: int) -> None:
     """Nothing of the users may be left a short while after they have gone."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        left = await asyncio.to_thread(_left_behind, stack, files_before, controls)
+        left = await asyncio.to_thread(_left_behind, stack, files_before)
         if not left or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.2)
@@ -181,7 +182,7 @@ async def _judge_end(stack: SoakStack, tally: Tally, report: Report, files_befor
             tally.violation(f"the gateway's log has {mark!r}: {log[log.index(mark) :][:1500]}")
 
 
-def _left_behind(stack: SoakStack, files_before: int, controls: int) -> list[str]:
+def _left_behind(stack: SoakStack, files_before: int) -> list[str]:
     """What is there still, as sentences."""
     left: list[str] = []
     sockets = client_sockets(stack)
@@ -193,7 +194,7 @@ def _left_behind(stack: SoakStack, files_before: int, controls: int) -> list[str
     found = list(backends(stack))
     for role in {role for role, *_ in found}:
         own = [one for one in found if one[0] == role]
-        most = controls if role == "rowgate_control" else POOL_SIZE
+        most = CONTROL_CONNECTIONS if role == "rowgate_control" else POOL_SIZE
         if len(own) > most:
             left.append(f"{len(own)} backends of {role}, at most {most} are meant to be")
     left += [f"a backend that is not idle: {one}" for one in found if one[1] != "idle" or one[2]]

@@ -150,7 +150,7 @@ class Settings:
         low=1,
     )
     subject_connections: int | None = _setting(
-        2,
+        4,
         "Connections to Postgres that one subject may hold at once for one role while its statements or transactions "
         "take long; where all are quick it gains more with each. off has no bound but subject_pool_percent.",
         low=1,

@@ -45,6 +45,7 @@ def service(postgres18: Embedded18, folder: Path) -> Iterator[Gateways]:
     with gateways_of(
         1, postgres18, folder,
         ROWGATE_WORKERS=str(WORKERS), ROWGATE_POOL_SIZE=str(POOL), ROWGATE_RLS_GATE="off", ROWGATE_ADMIN_PORT="0",
+        ROWGATE_SUBJECT_CONNECTIONS="off",
         ROWGATE_AUDIT_LOG=str(folder / "audit.log"), ROWGATE_AUDIT_CHAIN="true",
     ) as running:  # fmt: skip
         with running.prepared.admin() as admin:

@@ -156,7 +156,7 @@ class Pipeline:
         if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        if sum(len(region) for result in results for region in result.regions) > WRITTEN_AT_ONCE:
+        if _row_bytes(results) > WRITTEN_AT_ONCE:
             response = await _render_in_turns(make_format(request, types), results, request)
         else:
             response = _render(request, results, types, make_format)
@@ -239,7 +239,15 @@ def _check_rows(results: Sequence[Result], most: int) -> None:
 
 
 def _only_reads(verdicts: Sequence[Verdict]) -> bool:
-    return all(verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts)
+    return False not in [verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts]
+
+
+def _row_bytes(results: Sequence[Result]) -> int:
+    size = 0
+    for result in results:
+        for region in result.regions:
+            size += len(region)
+    return size
 
 
 async def _pass_gate(gate: RowSecurity, role: str, verdicts: Sequence[Verdict]) -> None:
