@@ -156,10 +156,11 @@ class Pipeline:
         if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        if _row_bytes(results) > WRITTEN_AT_ONCE:
-            response = await _render_in_turns(make_format(request, types), results, request)
+        is_large = _row_bytes(results) > WRITTEN_AT_ONCE
+        if is_large or make_format is not JsonFormat:
+            response = await _render_as(make_format(request, types), request, results, in_turns=is_large)
         else:
-            response = _render(request, results, types, make_format)
+            response = _render(request, results, types)
         if not self.limits.has_rates:
             return response
         self.limits.charge(principal, database.endpoint, response.size)
@@ -261,14 +262,7 @@ async def _judge_apart(guard: Guard, text: str) -> Verdict:
     return await asyncio.wrap_future(guard.submit(text))
 
 
-def _render(
-    request: SqlRequest,
-    results: Sequence[Result],
-    types: Mapping[int, ArrayType],
-    make_format: FormatMaker = JsonFormat,
-) -> Response:
-    if make_format is not JsonFormat:
-        return _render_as(make_format(request, types), results)
+def _render(request: SqlRequest, results: Sequence[Result], types: Mapping[int, ArrayType]) -> Response:
     objects = [
         result_json(result, request.raw_text, mode, types)
         for result, mode in zip(results, request.array_modes, strict=True)
@@ -278,25 +272,18 @@ def _render(
     return Response(200, b'{"results":[%b]}' % b",".join(objects), request.transaction.echo)
 
 
-async def _render_in_turns(answer: AnswerFormat, results: Sequence[Result], request: SqlRequest) -> Response:
-    """A large answer, with a round of the event loop after each region of rows."""
+async def _render_as(
+    answer: AnswerFormat, request: SqlRequest, results: Sequence[Result], *, in_turns: bool
+) -> Response:
+    """The answer in a format; ``in_turns``: region by region, with a round of the event loop after each."""
     parts = [answer.begin()]
     for position, result in enumerate(results):
         parts.append(answer.open_result(position, result.prepared))
-        for number, region in enumerate(result.regions):
-            parts.append(answer.rows(position, result.prepared, [region], first=number == 0))
-            await asyncio.sleep(0)
+        for number, regions in enumerate([[region] for region in result.regions] if in_turns else [result.regions]):
+            parts.append(answer.rows(position, result.prepared, regions, first=number == 0))
+            if in_turns:
+                await asyncio.sleep(0)
         parts.append(answer.close_result(position, result))
     parts.append(answer.end())
     headers = () if request.transaction is None else request.transaction.echo
     return Response(200, b"".join(parts), headers, content_type=answer.content_type)
-
-
-def _render_as(answer: AnswerFormat, results: Sequence[Result]) -> Response:
-    parts = [answer.begin()]
-    for position, result in enumerate(results):
-        parts.append(answer.open_result(position, result.prepared))
-        parts.append(answer.rows(position, result.prepared, result.regions, first=True))
-        parts.append(answer.close_result(position, result))
-    parts.append(answer.end())
-    return Response(200, b"".join(parts), content_type=answer.content_type)

@@ -45,11 +45,7 @@ class KnownTexts:
 
     def are_quick(self, statements: Sequence[Statement]) -> bool:
         """Whether all of them have been quick of late. With other parameters they may still be slow."""
-        for statement in statements:
-            text = self._texts.get(statement.sql)
-            if text is None or text.quick_runs < QUICK_RUNS:
-                return False
-        return True
+        return all(self.is_quick(statement.sql) for statement in statements)
 
     def is_quick(self, sql: bytes) -> bool:
         """Whether a text has been quick of late; whoever has texts with values in them may name them otherwise."""

@@ -107,8 +107,7 @@ class Bearer:
 
     def charge(self, size: int) -> None:
         """Counts what was sent, in bytes, against its rates."""
-        if self._limits.has_rates:
-            self._limits.charge(self.principal, self._database.endpoint, size)
+        self._limits.charge(self.principal, self._database.endpoint, size)
 
     def admit(self) -> None:
         """Takes a place for what runs now, until ``leave``. Raises ConcurrencyExceeded."""
