@@ -185,6 +185,39 @@ def test_an_error_in_the_middle_cuts_the_answer_off(flowing: Served) -> None:
     assert flowing.sql("select 1").status_code == 200
 
 
+def test_an_error_in_the_middle_of_a_held_result_is_the_answer(holding: Served) -> None:
+    query = "select 10 / (20000 - g) as ratio, repeat('x', 100) from generate_series(1, 30000) g"
+    refused = ask(holding, {"query": query})
+    assert (refused.status_code, refused.json()["code"]) == (400, "22012")
+    batch = [{"query": "select 1"}, {"query": WIDE.format(1000)}, {"query": query}]
+    assert ask(holding, {"queries": batch}).json()["code"] == "22012"
+    assert ask(holding, {"query": WIDE.format(1000)}).json()["rowCount"] == 1000
+
+
+def test_a_held_result_for_a_slow_client_keeps_no_backend_and_holds_up_nobody(holding: Served) -> None:
+    with connect(holding) as client:
+        last = raw_request(holding, "select 'the last'", Connection="close")
+        client.sendall(raw_request(holding, WIDE.format(20_000)) + last)
+        first = client.recv(1000)
+        eventually(lambda: holding.busy() == 0)
+        assert holding.sql("select 1").status_code == 200
+        answer = first + b"".join(iter(lambda: client.recv(MEBIBYTE), b""))
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    assert json.loads(rest[:size])["rowCount"] == 20_000
+    assert rest[size:].endswith(b"}")
+    assert b'"the last"' in rest[size:]
+
+
+def test_a_client_that_goes_in_the_middle_of_a_held_result(holding: Served) -> None:
+    for _ in range(6):
+        with connect(holding) as client:
+            client.sendall(raw_request(holding, WIDE.format(20_000)))
+            client.recv(1000)
+    eventually(lambda: holding.busy() == 0)
+    assert holding.sql("select 1").status_code == 200
+
+
 def test_what_writes_is_held(flowing: Served) -> None:
     made = ask(
         flowing,

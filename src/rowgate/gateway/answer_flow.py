@@ -49,12 +49,19 @@ class AnswerFlow:
         self._closed = self._paused = False
         self._position = 0  # of the result that is being written
         self._is_open = self._has_rows = False
-        self.begun = False
+        self.has_taken = False
         """Whether rows have been taken, so that nothing else has the whole result."""
         self.size = 0
         """Bytes of the body so far."""
 
     # --- for the exchange -------------------------------------------------------------------------------------
+
+    holds = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether rows have gone on, so that the request cannot run once more."""
+        return self.has_taken
 
     def run_from(self, source: RowSource) -> None:
         """Rows come from ``source`` now, and from no other any more."""
@@ -65,7 +72,7 @@ class AnswerFlow:
         if self._closed or source is not self._source:
             return  # of a run that was given up
         self.threshold = 0
-        self.begun = True
+        self.has_taken = True
         if self._format is not None:
             self._write_rows(ended, prepared, regions)
             return

@@ -9,11 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Sequence
 from math import ceil
+from typing import Final
 
 from rowgate.errors import ConcurrencyExceeded, RateExceeded
 from rowgate.gateway.rates import TokenBuckets
 from rowgate.identity.principal import Principal
 from rowgate.settings import Settings
+
+BYTES_OF_A_STATEMENT: Final = 64 * 1024
+"""So much of a result costs Postgres and the gateway some five times what a quick statement does."""
 
 
 def party_of(principal: Principal | None) -> Hashable:
@@ -98,20 +102,32 @@ class Limits:
         for name, key in self._keys(principal, endpoint):
             wait = self._rates[name].spend(key, statements, now)
             if wait:
-                raise RateExceeded(
-                    f"too many statements of this {name} in a short time",
-                    detail=f"{self._rates[name].quota} in {self._rates[name].window} s",
-                    hint=f"Try again in {ceil(wait)} s, or raise {name}_rate.",
-                    retry_after=ceil(wait),
-                )
+                raise self._exceeded(name, wait)
+
+    def check_debt(self, principal: Principal | None, endpoint: str) -> None:
+        """For what was counted and has waited since: raises RateExceeded where other results meanwhile cost so much
+        that a rate's bucket owes."""
+        now = self._clock()
+        for name, key in self._keys(principal, endpoint):
+            wait = self._rates[name].owes(key, now)
+            if wait:
+                raise self._exceeded(name, wait)
 
     def charge(self, principal: Principal | None, endpoint: str, size: int) -> None:
-        """Counts a result of ``size`` bytes against every rate: each whole MiB of it as one more statement."""
-        statements = size >> 20
+        """Counts a result of ``size`` bytes against every rate: each whole 64 KiB of it as one more statement."""
+        statements = size // BYTES_OF_A_STATEMENT
         if statements:
             now = self._clock()
             for name, key in self._keys(principal, endpoint):
                 self._rates[name].charge(key, statements, now)
+
+    def _exceeded(self, name: str, wait: float) -> RateExceeded:
+        return RateExceeded(
+            f"too many statements of this {name} in a short time",
+            detail=f"{self._rates[name].quota} in {self._rates[name].window} s",
+            hint=f"Try again in {ceil(wait)} s, or raise {name}_rate.",
+            retry_after=ceil(wait),
+        )
 
     def headers(self, principal: Principal | None, endpoint: str) -> Sequence[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -22,6 +23,7 @@ from rowgate.gateway.audit.record import CLIENT_GONE, INTERNAL_FAULT, Trace
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.gateway.database import Database
 from rowgate.gateway.endpoint import Endpoint
+from rowgate.gateway.held_answer import HeldAnswer
 from rowgate.gateway.http.message import HttpRequest
 from rowgate.gateway.limits import Limits, party_of
 from rowgate.gateway.meter import Meter
@@ -39,9 +41,6 @@ from rowgate.settings import Settings
 
 RESERVED_ROLE_PREFIX: Final = "rowgate_"
 LONG_TEXT: Final = 2048
-WRITTEN_AT_ONCE: Final = 256 * 1024
-"""Where there are more bytes of rows they are written region by region: others are served in between, who would have
-waited for tens of milliseconds."""
 STREAM_ABOVE_BYTES: Final = 128 * 1024
 """What is held of a result that was asked for as NDJSON or Arrow."""
 
@@ -114,7 +113,8 @@ class Pipeline:
         if trace is not None:
             trace.principal = principal
         guard = database.guard
-        if self.limits.has_rates:
+        has_rates = self.limits.has_rates
+        if has_rates:
             self.limits.spend(principal, database.endpoint, len(request.texts))
         verdicts = [
             guard.check(text) if len(text) < LONG_TEXT else await _judge_apart(guard, text) for text in request.texts
@@ -125,7 +125,7 @@ class Pipeline:
         if self.allowlist is not None:
             self.allowlist.check(role, request.texts, verdicts)
         only_reads = _only_reads(verdicts)
-        flow = self._flow(request, database, make_format, http, principal) if only_reads else None
+        flow = self._flow(request, database, make_format, http, principal, only_reads)
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
@@ -134,37 +134,33 @@ class Pipeline:
             only_reads=request.transaction is None and only_reads,
             party=party_of(principal),
             flow=flow,
+            check_again=partial(self.limits.check_debt, principal, database.endpoint) if has_rates else None,
         )
         self.limits.admit(principal, database.endpoint)
         try:
             results = await execute(database.pool(role), order)
-            if flow is not None and flow.begun:
+            if flow is not None and flow.has_taken:
                 if trace is not None:
                     trace.results = results
                 response = await flow.finish(results)
-                self.limits.charge(principal, database.endpoint, response.size)
-                return response
+                return self._charged(response, principal, database) if has_rates else response
         except ResultTooLarge:
             self.limits.charge(principal, database.endpoint, self.settings.max_result_bytes)
             raise
         finally:
             self.limits.leave(principal, database.endpoint)
-            if flow is not None:
+            if flow is not None and flow.has_taken:
                 flow.close()
         if trace is not None:
             trace.results = results
         if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        is_large = _row_bytes(results) > WRITTEN_AT_ONCE
-        if is_large or make_format is not JsonFormat:
-            response = await _render_as(make_format(request, types), request, results, in_turns=is_large)
-        else:
+        if make_format is JsonFormat:
             response = _render(request, results, types)
-        if not self.limits.has_rates:
-            return response
-        self.limits.charge(principal, database.endpoint, response.size)
-        return self._with_rates(response, principal, database)
+        else:
+            response = _render_as(make_format(request, types), request, results)
+        return self._charged(response, principal, database) if has_rates else response
 
     def _flow(
         self,
@@ -173,15 +169,18 @@ class Pipeline:
         make_format: FormatMaker,
         http: HttpRequest,
         principal: Principal | None,
-    ) -> AnswerFlow | None:
-        """What takes large results on to the client as they come; None where all of a result is held."""
+        only_reads: bool,
+    ) -> AnswerFlow | HeldAnswer | None:
+        """What takes large results as they come; None where their rows must be counted first."""
+        if self.settings.max_result_rows is not None:
+            return None
         threshold = self.settings.stream_above_bytes
         if threshold is None:
             if make_format is JsonFormat:
-                return None
+                return HeldAnswer(request, make_format, database)
             threshold = STREAM_ABOVE_BYTES
-        if http.channel is None or self.settings.max_result_rows is not None:
-            return None  # a result with too many rows is refused, and what has begun cannot be
+        if http.channel is None or not only_reads:
+            return HeldAnswer(request, make_format, database)
         headers = () if request.transaction is None else request.transaction.echo
         if self.limits.has_rates:
             headers = (*headers, *self.limits.headers(principal, database.endpoint))
@@ -195,7 +194,11 @@ class Pipeline:
             database.read_array_types,
         )
 
-    def _with_rates(self, response: Response, principal: Principal | None, database: Database) -> Response:
+    def _charged(self, response: Response, principal: Principal | None, database: Database) -> Response:
+        """The answer, counted against the rates, and with what is left of them where nothing has gone out yet."""
+        self.limits.charge(principal, database.endpoint, response.size)
+        if response.written is not None:
+            return response
         headers = (*response.headers, *self.limits.headers(principal, database.endpoint))
         return msgspec.structs.replace(response, headers=headers)
 
@@ -243,14 +246,6 @@ def _only_reads(verdicts: Sequence[Verdict]) -> bool:
     return False not in [verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts]
 
 
-def _row_bytes(results: Sequence[Result]) -> int:
-    size = 0
-    for result in results:
-        for region in result.regions:
-            size += len(region)
-    return size
-
-
 async def _pass_gate(gate: RowSecurity, role: str, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         if not gate.passes(role, verdict):
@@ -272,17 +267,11 @@ def _render(request: SqlRequest, results: Sequence[Result], types: Mapping[int, 
     return Response(200, b'{"results":[%b]}' % b",".join(objects), request.transaction.echo)
 
 
-async def _render_as(
-    answer: AnswerFormat, request: SqlRequest, results: Sequence[Result], *, in_turns: bool
-) -> Response:
-    """The answer in a format; ``in_turns``: region by region, with a round of the event loop after each."""
+def _render_as(answer: AnswerFormat, request: SqlRequest, results: Sequence[Result]) -> Response:
     parts = [answer.begin()]
     for position, result in enumerate(results):
         parts.append(answer.open_result(position, result.prepared))
-        for number, regions in enumerate([[region] for region in result.regions] if in_turns else [result.regions]):
-            parts.append(answer.rows(position, result.prepared, regions, first=number == 0))
-            if in_turns:
-                await asyncio.sleep(0)
+        parts.append(answer.rows(position, result.prepared, result.regions, first=True))
         parts.append(answer.close_result(position, result))
     parts.append(answer.end())
     headers = () if request.transaction is None else request.transaction.echo

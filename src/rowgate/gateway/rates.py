@@ -43,6 +43,10 @@ class TokenBuckets:
         full_at = max(self._full_at.get(key, now), now) + units * self._seconds_each
         self._full_at[key] = min(full_at, now + 2 * self.window)
 
+    def owes(self, key: Hashable, now: float) -> float:
+        """In how many seconds the bucket of ``key`` owes nothing; 0 where it owes nothing now."""
+        return max(self._full_at.get(key, now) - now - self.window, 0.0)
+
     def remaining(self, key: Hashable, now: float) -> tuple[int, int]:
         """Units that the bucket of ``key`` holds, and in how many seconds it is full."""
         missing = max(self._full_at.get(key, now) - now, 0.0)

@@ -25,19 +25,21 @@ JSON: Final = b"application/json"
 class Response(msgspec.Struct, frozen=True):
     """An HTTP answer: status, body, and headers beyond those that every answer has.
 
-    ``written`` says that the body has gone out already, in pieces, and how many bytes it had.
+    ``rest`` are further pieces of a large body, which are not worth a copy to have it in one. ``written`` says that the
+    body has gone out already, in pieces, and how many bytes it had.
     """
 
     status: int
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
     content_type: bytes = JSON
+    rest: Sequence[bytes] = ()
     written: int | None = None
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return len(self.body) if self.written is None else self.written
+        return len(self.body) + sum(map(len, self.rest)) if self.written is None else self.written
 
     def __repr__(self) -> str:
         """What its repr shows: no body."""

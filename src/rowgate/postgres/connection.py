@@ -19,6 +19,7 @@ from rowgate.pgwire import messages
 from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Exchange, Flow, Outcome, Prepared, Statement, Step
 from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
+from rowgate.postgres.inflow import Inflow
 from rowgate.postgres.session_context import SessionIdentity
 from rowgate.postgres.shared_statements import SharedStatements
 from rowgate.postgres.turns import Answered, Turns
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._max_result_bytes = max_result_bytes
+        self.inflow = Inflow(self._loop)
         self._stream = MessageStream(max_result_bytes + 1024, group_rows=True)
         self._transport: asyncio.Transport | None = None
         self._turns = Turns()
@@ -96,7 +98,6 @@ class Connection(asyncio.Protocol):
         self.on_rest: Callable[[], None] | None = None
         """Called when it has answered whoever holds it, and waits for more."""
         self._listener: Listener | None = None
-        self._received = 0
         self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
         self._cache_size = cache_size
         self._closing_names: list[bytes] = []
@@ -112,17 +113,18 @@ class Connection(asyncio.Protocol):
         """Takes over the transport after the start."""
         if isinstance(transport, asyncio.Transport) or hasattr(transport, "write"):
             self._transport = transport  # type: ignore[assignment]
+            self.inflow.read_from(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the exchange under way; anything that comes without one breaks the connection."""
         if self._listener is not None:
             self._deliver(self._listener, data)
             return
-        self._received += len(data)
+        received = self.inflow.count(len(data))
         try:
             turns = self._turns
             exchange = turns.head
-            if self._received > self._max_result_bytes and exchange is not None and not exchange.flows:
+            if received > self._max_result_bytes and exchange is not None and not exchange.flows:
                 self._give_up(exchange)
             position = 0
             while exchange is not None and not self._stream.pending:
@@ -151,6 +153,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         """The backend has gone: the exchange under way ends with a clear error."""
         self.broken = True
+        self.inflow.read_from(None)
         exchange = self._turns.head
         if exchange is not None and exchange.error is not None:
             self._finish(exchange)  # the server said why before it closed
@@ -159,8 +162,10 @@ class Connection(asyncio.Protocol):
 
     def _deliver(self, listener: Listener, data: bytes) -> None:
         try:
+            self.inflow.count(len(data))
             for kind, body in self._stream.feed(data):
                 if listener.receive(kind, body):
+                    self.inflow.begin()
                     self.last_seconds = inf if self.busy_since is None else self._loop.time() - self.busy_since
                     self.longest = max(self.longest or 0.0, self.last_seconds)
                     self.busy_since = None
@@ -257,14 +262,14 @@ class Connection(asyncio.Protocol):
         self._write(data)
 
     def pause(self) -> None:
-        """Reads nothing more for a while: the session's client is slower than the backend."""
-        if self._transport is not None and not self.broken:
-            self._transport.pause_reading()
+        """Reads nothing more for a while: the client is slower than the backend."""
+        if not self.broken:
+            self.inflow.pause()
 
     def resume(self) -> None:
         """Reads again."""
-        if self._transport is not None and not self.broken:
-            self._transport.resume_reading()
+        if not self.broken:
+            self.inflow.resume()
 
     def drained(self) -> asyncio.Future[Outcome]:
         """Sends everyone who waits elsewhere; gives a future of the last exchange under way."""
@@ -294,6 +299,7 @@ class Connection(asyncio.Protocol):
     def terminate(self) -> None:
         """Says goodbye and closes (PostgreSQL 18, section 54.2.10)."""
         self.broken = True
+        self.inflow.read_from(None)
         self.cut_short = self.cut_short or self._turns.head is not None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.TERMINATE)
@@ -302,6 +308,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Closes at once, without a word."""
         self.broken = True
+        self.inflow.read_from(None)
         if self._transport is not None:
             self._transport.abort()
 
@@ -325,7 +332,6 @@ class Connection(asyncio.Protocol):
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
         if self._turns.head is None:
             self.statements.unnamed = None  # the exchange may parse its own
-            self._received = 0
             self.expired = False
             self.busy_since = self._loop.time()
             self._write(data)
@@ -404,7 +410,7 @@ class Connection(asyncio.Protocol):
             if outcome.error.database_sqlstate in IDENTITY_SQLSTATES:
                 self.identities.doubt()
         self.in_transaction = exchange.status != IDLE
-        self._received = 0
+        self.inflow.begin()
         turns = self._turns
         if self.broken or self.in_transaction:
             turns.overtake()  # nobody may run in a session that is in doubt

@@ -110,7 +110,12 @@ class Flow(Protocol):
 
     @property
     def begun(self) -> bool:
-        """Whether it has taken rows, so that the request cannot run once more."""
+        """Whether rows have gone on to the client, so that the request cannot run once more."""
+        ...
+
+    @property
+    def holds(self) -> bool:
+        """Whether what it takes stays in memory up to the end, so that the size of a result is bounded."""
         ...
 
     def run_from(self, source: RowSource) -> None:
@@ -128,6 +133,7 @@ class Exchange:
 
     __slots__ = (
         "_flow",
+        "_has_passed_on",
         "_held",
         "_index",
         "_parsed",
@@ -140,6 +146,7 @@ class Exchange:
         "discards",
         "error",
         "failed",
+        "flows",
         "state_changed",
         "status",
     )
@@ -149,6 +156,7 @@ class Exchange:
         self._flow = flow
         self._source = source
         self._held = 0
+        self._has_passed_on = False
         self._index = 0
         self._regions: list[bytes] = []
         self._results: list[Result] = []
@@ -160,6 +168,8 @@ class Exchange:
         self.copy_refused = False
         self.copied_out = False
         self.discards = False
+        self.flows = flow is not None and not flow.holds
+        """Whether large results are passed on to the client, so that their size is no matter of memory."""
 
     def discard_rows(self) -> None:
         """The result is too large: what there is of it is forgotten, and what is still to come."""
@@ -207,8 +217,8 @@ class Exchange:
 
         0 means that nothing was taken: the messages are to be received one by one.
         """
-        begun = self._index or self._regions or self.discards or self.error is not None
-        if begun or not IS_COMPILED or self._flow is not None:
+        begun = self._index or self._regions or self._has_passed_on or self.discards or self.error is not None
+        if begun or not IS_COMPILED or self.flows:
             return 0
         found = compiled.read_answer(data, position)
         if found is None:
@@ -223,17 +233,12 @@ class Exchange:
         self.status = status
         return end
 
-    @property
-    def flows(self) -> bool:
-        """Whether large results are passed on, so that their size is no matter of memory."""
-        return self._flow is not None
-
     def _pass_on(self, flow: Flow, size: int) -> None:
         self._held += size
         step = self._steps[min(self._index, len(self._steps) - 1)]
         if self._held < flow.threshold or step.kind != "statement" or step.prepared is None or self._source is None:
             return
-        regions, self._regions, self._held = self._regions, [], 0
+        regions, self._regions, self._held, self._has_passed_on = self._regions, [], 0, True
         flow.take(self._source, self._results, step.prepared, regions)
 
     def _complete(self, tag: bytes) -> None:

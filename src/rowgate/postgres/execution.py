@@ -42,7 +42,8 @@ class Order(msgspec.Struct, frozen=True):
     an explicit transaction (None: the statements share the implicit one); ``discard_after`` asks for DISCARD ALL
     before the connection serves anyone else, because a function of the user may have left something in the session;
     ``only_reads`` says that running them twice does no harm; ``party`` is whose turn in the pool they take; ``flow``
-    takes the rows of large results, where they are not to be kept.
+    takes the rows of large results, where they are not to be kept; ``check_again`` raises where they may not run any
+    more, now that they have waited for a connection.
     """
 
     statements: Sequence[Statement]
@@ -52,6 +53,7 @@ class Order(msgspec.Struct, frozen=True):
     only_reads: bool = False
     party: Hashable = None
     flow: Flow | None = None
+    check_again: Callable[[], None] | None = None
 
     @property
     def may_run_again(self) -> bool:
@@ -63,18 +65,30 @@ async def execute(pool: Pool, order: Order) -> list[Result]:
     """The results of all statements, in order.
 
     Raises DatabaseError for what Postgres refused, StatementTimeout, ResultTooLarge, ConnectionLost, the pool's
-    errors, and SetupIncomplete when the database does not take the gateway's signed identity.
+    errors, what ``check_again`` raises, and SetupIncomplete when the database does not take the gateway's signed
+    identity.
     """
     party = order.party
     if order.only_reads and pool.texts.are_quick(order.statements):
         try:
-            connection = pool.take(True, party) or await pool.acquire(True, party=party)
+            connection = pool.take(True, party) or await _wait_for_connection(pool, order, True)
             return await _execute_on(pool, connection, order)
         except Overtaken as problem:  # it stood behind something slow, or on one that failed under somebody else
             if not order.may_run_again:
                 raise ConnectionLost("the connection to Postgres was lost while the result was on its way") from problem
             return await _execute_on(pool, await pool.acquire(admitted=True, party=party), order)
-    return await _execute_on(pool, pool.take(False, party) or await pool.acquire(party=party), order)
+    return await _execute_on(pool, pool.take(False, party) or await _wait_for_connection(pool, order, False), order)
+
+
+async def _wait_for_connection(pool: Pool, order: Order, shares: bool) -> Connection:
+    connection = await pool.acquire(shares, party=order.party)
+    if order.check_again is not None:
+        try:
+            order.check_again()
+        except BaseException:
+            pool.release(connection)
+            raise
+    return connection
 
 
 async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[Result]:

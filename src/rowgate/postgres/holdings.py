@@ -23,6 +23,7 @@ from rowgate.postgres.connection import Connection
 
 LONG_SECONDS: Final = 0.01
 CAREFUL_SECONDS: Final = 10.0
+COMPANY_SECONDS: Final = 1.0
 MOST_STANDINGS: Final = 10_000
 
 
@@ -47,6 +48,8 @@ class Holdings:
         self._few = size if few is None else min(few, size)
         self._held: dict[Hashable, set[Connection]] = {}
         self._standings: OrderedDict[Hashable, _Standing] = OrderedDict()
+        self._latest: Hashable = None
+        self._met_at = -inf
 
     def __len__(self) -> int:
         """How many parties hold something."""
@@ -65,8 +68,15 @@ class Holdings:
             return False
         return self._share >= 100 or (len(held) + 1) * 100 <= self._share * (len(held) + free)
 
+    def has_company(self) -> bool:
+        """Whether more than one party was served of late."""
+        return self._clock() - self._met_at < COMPANY_SECONDS
+
     def take(self, connection: Connection, party: Hashable) -> None:
         """``party`` has the connection from now on."""
+        if party != self._latest or len(self._held) > (party in self._held):
+            self._latest = party
+            self._met_at = self._clock()
         if party is not None:
             connection.party = party
             connection.longest = None

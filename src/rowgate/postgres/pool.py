@@ -305,6 +305,7 @@ class Pool:
         self._opening -= 1
         self.parameters = connection.parameters
         connection.on_free = self._free
+        connection.inflow.has_company = self.holdings.has_company
         connection.on_rest = self._serve_waiters  # what runs for their party may be less now
         self._all.add(connection)
         self._free(connection)

@@ -92,16 +92,23 @@ def test_large_results_count_as_more_statements_and_may_be_owed() -> None:
     limits = Limits(Settings(subject_rate=2, rate_burst_seconds=10), clock)
     alice = principal("alice")
     limits.spend(alice, "")
-    limits.charge(alice, "", (1 << 20) - 1)
+    limits.charge(alice, "", (1 << 16) - 1)
     assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=19;t=1'
-    limits.charge(alice, "", 3 << 20)
+    limits.charge(alice, "", 3 << 16)
+    limits.check_debt(alice, "")
     assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=16;t=2'
     limits.charge(alice, "", 1000 << 20)
     with pytest.raises(RateExceeded) as refused:
         limits.spend(alice, "")
     assert refused.value.retry_after == 11, "a bucket's worth is the most that is owed"
+    with pytest.raises(RateExceeded) as waited:
+        limits.check_debt(alice, "")
+    assert waited.value.retry_after == 10, "until it owes nothing"
+    clock.now += 10
+    limits.check_debt(alice, "")
     assert limits.headers(None, "") == ()
     limits.charge(None, "", 1000 << 20)
+    limits.check_debt(None, "")
 
 
 @given(

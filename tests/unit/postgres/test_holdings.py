@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rowgate.postgres import holdings as module
-from rowgate.postgres.holdings import CAREFUL_SECONDS, LONG_SECONDS, Holdings
+from rowgate.postgres.holdings import CAREFUL_SECONDS, COMPANY_SECONDS, LONG_SECONDS, Holdings
 
 
 class Clock:
@@ -152,3 +152,25 @@ def test_only_who_holds_something_is_counted_and_few_are_remembered(monkeypatch:
         house.run_all(str(number), 1.0)
     assert len(house.holdings) == 0
     assert len(house.holdings._standings) == 3
+
+
+def test_company_is_who_was_served_of_late() -> None:
+    house = House()
+    assert not house.holdings.has_company()
+    house.take("a", 1)
+    house.clock.now += COMPANY_SECONDS + 1
+    house.give_back()
+    house.take("a", 1)
+    house.take("a", 1)
+    assert not house.holdings.has_company(), "its own connections are no company"
+    house.take("b", 1)
+    assert house.holdings.has_company()
+    house.clock.now += COMPANY_SECONDS + 1
+    assert not house.holdings.has_company()
+    house.give_back("b")
+    house.take("b", 1)
+    house.give_back("b")
+    assert house.holdings.has_company(), "beside somebody who has held theirs for long"
+    house.clock.now += COMPANY_SECONDS + 1
+    house.take(None, 1)
+    assert house.holdings.has_company(), "nobody in particular is company as well"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -256,6 +256,8 @@ class HttpConnection(asyncio.Protocol):
                 if self._chunked is None:
                     keep_alive = keep_alive and not self._server.stopping
                     self._write(self._server.writer.write(response, origin=origin, keep_alive=keep_alive))
+                    if response.rest:
+                        await self._write_rest(response.rest)
                 else:
                     keep_alive = self._end_body(response)
                 if not keep_alive:
@@ -265,6 +267,14 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._task = None
             self.since = self._server.now
+
+    async def _write_rest(self, pieces: Sequence[bytes]) -> None:
+        """As fast as the client reads, and with a turn for everybody else after each piece."""
+        for piece in pieces:
+            if not self._writable.is_set():
+                await self._writable.wait()
+            self._write(piece)
+            await asyncio.sleep(0)
 
     def begin_body(self, head: Response) -> None:
         """The answer to the request at hand begins, and its body comes in pieces (see ``Channel``)."""

@@ -87,7 +87,7 @@ class AnswerWriter:
         self._date = date
 
     def write(self, response: Response, *, origin: bytes | None, keep_alive: bool) -> bytes:
-        """The whole answer. ``origin`` is the request's Origin header."""
+        """The whole answer but for the ``rest`` of its body. ``origin`` is the request's Origin header."""
         body = response.body
         if (
             keep_alive
@@ -96,9 +96,9 @@ class AnswerWriter:
             and response.content_type is JSON
         ):
             start = JSON_STATUS_LINES[response.status]
-            return b"%b%b%b%d\r\n\r\n%b" % (start, self._ids.next(), self._after_id, len(body), body)
+            return b"%b%b%b%d\r\n\r\n%b" % (start, self._ids.next(), self._after_id, response.size, body)
         parts = self._head(response, origin, keep_alive)
-        parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        parts.append(b"Content-Length: %d\r\n\r\n" % response.size)
         parts.append(body)
         return b"".join(parts)
 
