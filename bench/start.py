@@ -14,9 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
 from bench.served import ROWGATE, Database, database, environment
@@ -76,7 +77,7 @@ def _serve(command: list[str], made: Database) -> Start:
         if not line:
             raise SystemExit(f"{' '.join(command)} did not start")
         ready = json.loads(line)
-        httpx.get(ready["sql_url"].replace("/sql", "/healthz"), timeout=10).raise_for_status()
+        _ask(ready["sql_url"])
         wall = time.perf_counter() - started
         parent = psutil.Process(process.pid)
         used = parent.cpu_times()
@@ -88,6 +89,18 @@ def _serve(command: list[str], made: Database) -> Start:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _ask(sql_url: str) -> None:
+    """Whether it is healthy, with a client that is ready at once: one with TLS reads its authorities first, which takes
+    longer than the answer."""
+    where = urlsplit(sql_url)
+    client = HTTPConnection(where.hostname or "", where.port, timeout=10)
+    client.request("GET", "/healthz")
+    answer = client.getresponse()
+    if answer.status != 200:
+        raise SystemExit(f"the gateway is not well: {answer.read()!r}")
+    client.close()
 
 
 def start_table(found: dict[str, list[Start]]) -> str:
