@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.gateway.tls import ServerTls
 
 # OpenSSL's memory buffers never shrink, so they are filled and emptied in pieces: an idle connection keeps this much.
@@ -102,7 +103,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """The socket has gone."""
         self._ended = True
         self._tell_handshake(problem or ConnectionResetError("the client has gone"))
-        protocol, self._protocol, self._receive = self._protocol, NOBODY, _forget  # neither holds the other any more
+        protocol, self._protocol, self._receive = self._protocol, NOBODY, nobody_is_told
         protocol.connection_lost(problem)
 
     def pause_writing(self) -> None:
@@ -246,7 +247,3 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _flush(self) -> None:
         if self._outgoing.pending and not self._raw.is_closing():
             self._raw.write(self._outgoing.read())
-
-
-def _forget(data: bytes) -> None:
-    """Where bytes go after the end."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from rowgate.errors import TokenExpired
+from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.gateway.database import Database
 from rowgate.gateway.limits import Limits, party_of
 from rowgate.gateway.meter import Meter
@@ -61,7 +62,7 @@ class Bearer:
         """Waits no more, and holds whom it would have told no longer."""
         if self._timer is not None:
             self._timer.cancel()
-        self._on_expiry = _nobody
+        self._on_expiry = nobody_is_told
 
     @property
     def has_expired(self) -> bool:
@@ -119,10 +120,6 @@ class Bearer:
         if self._is_admitted:
             self._limits.leave(self._admitted, self._database.endpoint)
             self._is_admitted = False
-
-
-def _nobody() -> None:
-    """Nobody is told."""
 
 
 def token_expired() -> TokenExpired:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from math import inf
 
+from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.gateway.sessions.stream import ClientStream
 
 
@@ -48,7 +49,7 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._turn, self._lost = _nobodys_turn, _nobody
+        self._turn, self._lost = (lambda: Turn.NOBODY), nobody_is_told
 
     def _look(self) -> None:
         self._timer = None
@@ -73,11 +74,3 @@ class Patience:
         if self._not_before == inf:
             self._not_before = now  # Postgres has answered since the last look, and nobody knows when
         return now if silent is None else max(silent, self._not_before)
-
-
-def _nobodys_turn() -> Turn:
-    return Turn.NOBODY
-
-
-def _nobody() -> None:
-    """Nobody is told."""

@@ -14,6 +14,7 @@ from struct import Struct
 from typing import Final, Literal
 
 from rowgate.errors import DatabaseError, ProtocolViolation
+from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.pgwire.fields import error_fields, parameter_status
 from rowgate.pgwire.server import answers
 
@@ -89,7 +90,7 @@ class Relay:
 
     def close(self) -> None:
         """The session is over, and is not held by its relay any longer."""
-        self._on_copy_in, self._on_error = _nothing, _nothing
+        self._on_copy_in = self._on_error = nobody_is_told
 
     def expect(self, slot: Slot) -> None:
         """A message with this slot goes to the backend next."""
@@ -222,7 +223,3 @@ SESSION_PARAMETERS: Final = frozenset(
         "in_hot_standby", "search_path",
     }
 )  # fmt: skip
-
-
-def _nothing(*told: object) -> None:
-    """Nobody is told."""
