@@ -310,6 +310,6 @@ async def test_a_connection_that_goes_as_a_session_takes_it_costs_the_subject_no
         assert backend.connection.party == party_of(ALICE)
         assert len(opened.pool.holdings) == 1
         session._let_go()
-        session._patience.end()
+        session._lease.close()
         assert not opened.pool.holdings
         assert limits._subjects._under_way == {}

@@ -15,6 +15,13 @@ from websockets.protocol import Protocol
 
 from rowgate.gateway.byte_stream import ByteStream
 from rowgate.gateway.http.connection import HttpConnection
+from rowgate.gateway.sessions.bearer import Bearer
+from rowgate.gateway.sessions.lease import Lease
+from rowgate.gateway.sessions.lifetime import Lifetime
+from rowgate.gateway.sessions.patience import Patience
+from rowgate.gateway.sessions.relay import Relay
+from rowgate.gateway.sessions.session import Session
+from rowgate.gateway.sessions.shared_path import SharedPath
 from rowgate.gateway.tls_transport import TlsTransport
 from tests.unit.gateway.fronts import SSL_REQUEST, connected, exactly, running, tls_settings, trusting, until
 
@@ -27,23 +34,31 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
+SESSION_KINDS = (Session, Lifetime, Lease, SharedPath, Bearer, Patience, Relay)
+
+
+def alive(*kinds: type, but: frozenset[int] = frozenset()) -> list[object]:
+    """Every object of these ``kinds`` that exists in this process, ``but`` those."""
+    return [one for one in gc.get_objects() if isinstance(one, kinds) and id(one) not in but]
+
+
 async def test_a_session_that_has_ended_is_freed(without_collector: None) -> None:
+    before = frozenset(map(id, alive(*SESSION_KINDS)))
     gateway = MemoryGateway(users=1)
     await gateway.database.start()
     ended = Countdown(1)
     stream = MemoryStream(simple_query, 0, 3, ended.one)
     session = await gateway.session(stream, gateway.tokens[0])
-    seen = weakref.ref(session)
     running = asyncio.create_task(session.run([]))
     del session
     stream.feed(simple_query(0))
     await ended.all
-    assert seen() is not None
+    assert {type(one) for one in alive(*SESSION_KINDS, but=before)} == set(SESSION_KINDS)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     del running, stream
     await asyncio.sleep(0)
-    assert seen() is None
+    assert not alive(*SESSION_KINDS, but=before)
     await gateway.database.close()
 
 
@@ -67,12 +82,12 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 PLAIN_HTTP = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-KINDS = (HttpConnection, ByteStream, TlsTransport, ssl.SSLObject, Protocol)
+CONNECTION_KINDS = (HttpConnection, ByteStream, TlsTransport, ssl.SSLObject, Protocol)
 
 
-def alive(but: frozenset[int] = frozenset()) -> list[object]:
+def connections(but: frozenset[int] = frozenset()) -> list[object]:
     """Every object of a client's connection that exists in this process, on the server's side, ``but`` those."""
-    kept = [one for one in gc.get_objects() if isinstance(one, KINDS) and id(one) not in but]
+    kept = alive(*CONNECTION_KINDS, but=but)
     return [one for one in kept if not (isinstance(one, ssl.SSLObject) and not one.server_side)]
 
 
@@ -94,7 +109,7 @@ def test_a_client_that_has_left_is_freed(
     without_collector: None, tmp_path: Path, front: str, first: bytes, has_tls: bool, end: str
 ) -> None:
     async def visit() -> None:
-        before = frozenset(map(id, alive()))
+        before = frozenset(map(id, connections()))
         async with running(**tls_settings(tmp_path)) as fronts:
             for _ in range(3):
                 context = trusting(tmp_path, *(["postgresql"] if front == "tcp_port" else [])) if has_tls else None
@@ -106,10 +121,10 @@ def test_a_client_that_has_left_is_freed(
                         await writer.start_tls(context, server_hostname="localhost")  # type: ignore[arg-type]
                         writer.write(b"more")
                         await exactly(reader, 4)
-                    assert alive(but=before)
+                    assert connections(but=before)
                     getattr(writer.transport, end)()
             await until(lambda: not fronts.host.clients and not fronts.http.connections)
             fronts.sessions.streams.clear()
-            await until(lambda: not alive(but=before))
+            await until(lambda: not connections(but=before))
 
     uvloop.run(visit())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Literal
 
-from rowgate.errors import DatabaseError, ProtocolViolation
+from rowgate.errors import DatabaseError, ProtocolViolation, SetupIncomplete
 from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.pgwire.fields import error_fields, parameter_status
 from rowgate.pgwire.server import answers
@@ -223,3 +223,22 @@ SESSION_PARAMETERS: Final = frozenset(
         "in_hot_standby", "search_path",
     }
 )  # fmt: skip
+
+
+def is_identity_refused(error: DatabaseError, slot: Slot | None) -> bool:
+    """Whether ``error``, the answer to ``slot``, says that the database does not take the gateway's identity."""
+    return slot is not None and slot.is_context and error.database_sqlstate.startswith("28")
+
+
+def error_told(error: DatabaseError, slot: Slot | None) -> bytes:
+    """What the client reads of ``error``, the backend's answer to ``slot``, as ErrorResponse."""
+    if is_identity_refused(error, slot):
+        problem = SetupIncomplete(
+            "the database did not take the gateway's signed identity",
+            detail=f"SQLSTATE {error.database_sqlstate}: {error.message}",
+        )
+        return answers.error_of(problem, "ERROR")
+    fields = dict(error.fields)
+    if slot is not None and slot.offset and fields.get("P", "").isdigit():
+        fields["P"] = str(int(fields["P"]) + slot.offset)
+    return answers.error_response(fields)
