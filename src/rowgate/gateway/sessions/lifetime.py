@@ -44,7 +44,7 @@ class Lifetime:
     """The life of the session whose client ``stream`` is and which does ``work``. ``records`` are those of its
     statements, if any."""
 
-    __slots__ = ("_meter", "_outflow", "_records", "_stream", "_work", "ending", "has_last_word", "is_over")
+    __slots__ = ("_meter", "_outflow", "_records", "_stream", "_timer", "_work", "ending", "has_last_word", "is_over")
 
     def __init__(
         self, stream: ClientStream, outflow: Outflow, meter: Meter, records: StatementRecords | None, *work: Work
@@ -54,6 +54,7 @@ class Lifetime:
         self._meter = meter
         self._records = records
         self._work = work
+        self._timer: asyncio.TimerHandle | None = None
         self.is_over = False
         """Whether the session was ended from outside."""
         self.has_last_word = False
@@ -110,7 +111,8 @@ class Lifetime:
         Right behind an answer libpq would take the FATAL for a notice: the next request reads it, or nobody does.
         """
         if self.ending is not None and self.is_free:
-            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self.end_when_free, self.ending)
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self.end_if_free)
 
     def close(self) -> None:
         """The session has ended: nothing ends it any more."""
@@ -118,8 +120,13 @@ class Lifetime:
             self._records.end(CLIENT_GONE)
         self._outflow.flush()
         self._stream.gone.remove_done_callback(self._client_gone)
+        self._stop_timer()
 
     # --- inside -----------------------------------------------------------------------------------------------
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _client_gone(self, gone: asyncio.Future[None]) -> None:
         self._wake()
