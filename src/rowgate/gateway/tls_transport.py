@@ -103,7 +103,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """The socket has gone."""
         self._ended = True
         self._tell_handshake(problem or ConnectionResetError("the client has gone"))
-        protocol, self._protocol, self._receive = self._protocol, NOBODY, nobody_is_told
+        protocol, self._protocol, self._receive = self._protocol, NOBODY, nobody_is_told  # neither holds the other
         protocol.connection_lost(problem)
 
     def pause_writing(self) -> None:

@@ -14,7 +14,7 @@ from rowgate.gateway.callbacks import nobody_is_told
 from rowgate.gateway.database import Database
 from rowgate.gateway.sessions.backend import Backend
 from rowgate.gateway.sessions.bearer import Bearer
-from rowgate.gateway.sessions.copy_in import CopyIn
+from rowgate.gateway.sessions.copy_in import CopyIn, Data
 from rowgate.gateway.sessions.lifetime import SessionOver
 from rowgate.gateway.sessions.outflow import Outflow
 from rowgate.gateway.sessions.patience import Patience, Turn
@@ -89,6 +89,11 @@ class Lease:
         self._patience.begin()
         return self.backend
 
+    def pass_on(self, request: Data) -> None:
+        """Sends a piece of a COPY's data, or its end, to the backend."""
+        if self.backend is not None:
+            self.copy_in.pass_on(self.backend, request)
+
     def give_back(self) -> None:
         """Holds nothing any more, in whatever state it is."""
         backend, self.backend = self.backend, None
@@ -100,8 +105,7 @@ class Lease:
             self._bearer.leave()
 
     def close(self) -> None:
-        """The session is over, and is not held by its lease any longer."""
-        self.give_back()
+        """The session is over, has given back what it held, and is not held by its lease any longer."""
         self._patience.end()
         self.relay.close()
         self._on_error = self._on_lost = nobody_is_told

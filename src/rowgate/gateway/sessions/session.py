@@ -205,7 +205,7 @@ class Session:
         elif isinstance(request, requests.Query):
             await self._query(request)
         elif isinstance(request, DATA):
-            self._copy(request)
+            self._lease.pass_on(request)
         elif kind is requests.Terminate:
             raise SessionOver
         elif self._skipping or self._lease.relay.failed:
@@ -314,7 +314,7 @@ class Session:
         if request is None:
             return
         if isinstance(request, DATA):
-            self._copy(request)
+            self._lease.pass_on(request)
         elif self._copy_in.is_open:
             self._judge_in_copy(request)
         else:
@@ -326,10 +326,6 @@ class Session:
         violation = violation_of(request)
         if violation is not None:
             raise self._broken(violation)
-
-    def _copy(self, request: requests.CopyData | requests.CopyDone | requests.CopyFail) -> None:
-        if self._lease.backend is not None:
-            self._copy_in.pass_on(self._lease.backend, request)
 
     # --- who it works for ---------------------------------------------------------------------------------------
 
