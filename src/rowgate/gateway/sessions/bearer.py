@@ -26,6 +26,11 @@ LONGEST_TIMER_SECONDS: Final = 86_400.0
 class Bearer:
     """The bearer of a session's token (None: anonymous). ``on_expiry`` is called when the token has expired."""
 
+    __slots__ = (
+        "_admitted", "_database", "_is_admitted", "_limits", "_meter", "_on_expiry", "_role", "_timer", "is_paid",
+        "principal",
+    )  # fmt: skip
+
     def __init__(
         self,
         database: Database,

@@ -75,6 +75,8 @@ class Conversation:
     execution.
     """
 
+    __slots__ = ("_emit", "_identity", "_records", "_state", "_statement_timeout_ms")
+
     def __init__(
         self,
         state: SessionState,

@@ -23,6 +23,8 @@ DATA: Final = (requests.CopyData, requests.CopyDone, requests.CopyFail)
 class CopyIn:
     """The COPY of a session; there is at most one at a time."""
 
+    __slots__ = ("_over", "is_open")
+
     def __init__(self) -> None:
         self.is_open = False
         """Whether the backend waits for data."""

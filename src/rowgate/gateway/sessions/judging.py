@@ -23,6 +23,8 @@ NOTHING: Final[tuple[bytes, Statements]] = (b"", ())
 class Judging:
     """For sessions of ``role`` in ``database``. All methods raise StatementRefused, and what the allow-list raises."""
 
+    __slots__ = ("_allowlist", "_database", "_last", "_role")
+
     def __init__(self, database: Database, role: str, allowlist: AllowList | None) -> None:
         self._database = database
         self._role = role

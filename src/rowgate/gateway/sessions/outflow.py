@@ -26,6 +26,8 @@ class Source(Protocol):
 class Outflow:
     """The way to one client. Only this object waits for the stream's ``drain``."""
 
+    __slots__ = ("_draining", "_pieces", "_stream", "_written", "sent", "write")
+
     def __init__(self, stream: ClientStream) -> None:
         self._stream = stream
         self._pieces: list[bytes] = []

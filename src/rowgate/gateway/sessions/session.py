@@ -43,6 +43,11 @@ EXTENDED: Final = frozenset({requests.Parse, requests.Bind, requests.Describe, r
 class Session:
     """Serves one client after its authentication, as ``role`` of ``database``."""
 
+    __slots__ = (
+        "_bearer", "_conversation", "_copy_in", "_database", "_end_at_once", "_judging", "_lease", "_lifetime",
+        "_meter", "_outflow", "_protocol", "_records", "_role", "_shared", "_skipping", "_state", "_stream", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         stream: ClientStream,

@@ -138,6 +138,8 @@ class SharedReads:
     """Those of one session. ``judge`` decides about a short text, or raises RowgateError; ``identity`` is whom the
     session works for."""
 
+    __slots__ = ("_answer", "_identity", "_judge", "_state")
+
     def __init__(
         self,
         state: SessionState,
