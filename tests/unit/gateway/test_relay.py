@@ -3,8 +3,9 @@
 import pytest
 
 from rowgate.errors import DatabaseError, ProtocolViolation
-from rowgate.gateway.sessions.relay import Relay, Slot
+from rowgate.gateway.sessions.relay import Relay, Slot, error_told
 from rowgate.pgwire import messages
+from rowgate.pgwire.fields import error_fields
 from rowgate.pgwire.server import answers
 
 PARSED, BOUND, CLOSED, NO_DATA, ROW_DESCRIPTION, ROW, DONE, READY = 0x31, 0x32, 0x33, 0x6E, 0x54, 0x44, 0x43, 0x5A
@@ -161,3 +162,23 @@ def test_what_taints_a_backend(kind: int, body: bytes, tainted: bool) -> None:
 def test_answers_that_were_not_due_end_the_backend(slots: tuple[Slot, ...], message: tuple[int, bytes]) -> None:
     with pytest.raises(ProtocolViolation):
         Conversation(*slots).feed(message)
+
+
+@pytest.mark.parametrize(
+    ("slot", "fields", "told"),
+    [
+        (None, {"C": "42P01", "P": "3"}, ("42P01", "3", None)),
+        (Slot("execute", offset=10), {"C": "42P01", "P": "3"}, ("42P01", "13", None)),
+        (Slot("execute", offset=10), {"C": "42P01"}, ("42P01", None, None)),
+        (Slot("execute"), {"C": "28000"}, ("28000", None, None)),
+        (Slot("bind", is_context=True), {"C": "42883"}, ("42883", None, None)),
+        (Slot("bind", is_context=True), {"C": "28000"}, ("F0000", None, "rowgate:setup_incomplete")),
+    ],
+)
+def test_what_the_client_reads_of_an_error(
+    slot: Slot | None, fields: dict[str, str], told: tuple[str, str | None, str | None]
+) -> None:
+    """Positions are in the client's own text, and an identity that is not taken is the gateway's affair."""
+    error = DatabaseError({"S": "ERROR", "V": "ERROR", "M": "no", **fields})
+    read = error_fields(error_told(error, slot)[5:])
+    assert (read["C"], read.get("P"), read.get("R")) == told
