@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
 from tests.clients.session_stack import Sessions, running_sessions
+from tests.plain_http import HTTP
 
 FLOODERS = 12
 READS = 40
@@ -116,3 +119,52 @@ def test_rows_are_bounded_where_nothing_was_changed(sessions: Sessions) -> None:
         "insert into todos (task) select 'many' from generate_series(1, 1001) returning id", token=bob
     )
     assert len(made.json()["rows"]) == 1001
+
+
+def new_user(sessions: Sessions, name: str) -> str:
+    """The token of a user whose bucket nobody else empties."""
+    user = {"id": f"user_{name}", "first_name": name}
+    HTTP.post(f"{sessions.stack.issuer_url}/users", json=user).raise_for_status()
+    return sessions.token(name, lifetime=300)
+
+
+def test_what_waits_while_large_results_empty_the_bucket_is_refused(sessions: Sessions) -> None:
+    """Ten results at once, each of which costs half of what the bucket holds; two connections are its subject's."""
+    large = "select repeat('x', 1000000) from generate_series(1, 6)"
+    token = new_user(sessions, "carol")
+    with ThreadPoolExecutor(10) as threads:
+        asked = [threads.submit(sessions.stack.sql, large, token=token) for _ in range(10)]
+        answers = [one.result(DEADLINE) for one in asked]
+    served = [one for one in answers if one.status_code == 200]
+    refused = [one for one in answers if one.status_code == 429]
+    assert len(served) + len(refused) == 10
+    assert 1 <= len(served) <= 5
+    assert {one.json()["routine"] for one in refused} == {"rowgate:rate_exceeded"}
+    assert {int(one.headers["retry-after"]) >= 1 for one in refused} == {True}
+    assert sessions.stack.sql("select 1", token=sessions.stack.tokens["bob"]).status_code == 200
+
+
+def test_the_same_in_sessions_which_go_on_afterwards(sessions: Sessions) -> None:
+    large = "select repeat('x', 1000000) from generate_series(1, 6)"
+    sessions.stack.tokens["dave"] = new_user(sessions, "dave")
+    waiting = [psycopg.connect(sessions.url("dave"), autocommit=True) for _ in range(6)]
+
+    def ask(session: psycopg.Connection[Any]) -> str:
+        try:
+            return f"{len(session.execute(large).fetchall())} rows"
+        except psycopg.errors.ConfigurationLimitExceeded as refusal:
+            return str(refusal)
+
+    try:
+        with ThreadPoolExecutor(len(waiting)) as threads:
+            outcomes = list(threads.map(ask, waiting, timeout=DEADLINE))
+        served = outcomes.count("6 rows")
+        assert 1 <= served <= 5
+        assert all("too many statements of this subject" in one for one in outcomes if one != "6 rows")
+        deadline = time.monotonic() + DEADLINE
+        while ask(waiting[0]) != "6 rows":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        for one in waiting:
+            one.close()

@@ -111,6 +111,10 @@ class Bearer:
         if self._limits.has_rates and statements:
             self._limits.spend(self.principal, self._database.endpoint, statements)
 
+    def check_debt(self) -> None:
+        """After a wait: raises RateExceeded where other results of its subject have left it owing."""
+        self._limits.check_debt(self.principal, self._database.endpoint)
+
     def charge(self, size: int) -> None:
         """Counts what was sent, in bytes, against its rates."""
         self._limits.charge(self.principal, self._database.endpoint, size)

@@ -78,8 +78,8 @@ class Lease:
             self.backend.wake(problem)
 
     async def take(self) -> Backend:
-        """A backend of the pool. Raises ConcurrencyExceeded, the pool's errors, and SessionOver where the client has
-        gone meanwhile."""
+        """A backend of the pool. Raises ConcurrencyExceeded, the pool's errors, and after a wait RateExceeded where the
+        bearer owes, and SessionOver where the client has gone."""
         self._bearer.admit()
         try:
             self.backend = await self._take_connection()
@@ -116,10 +116,16 @@ class Lease:
         pool = self._database.pool(self._role)
         party = self._bearer.party
         while True:
-            connection = pool.take(False, party) or await pool.acquire(party=party)
-            if self._stream.gone.done():
+            at_once = pool.take(False, party)
+            connection = at_once or await pool.acquire(party=party)
+            try:
+                if self._stream.gone.done():
+                    raise SessionOver
+                if at_once is None:
+                    self._bearer.check_debt()
+            except BaseException:
                 pool.release(connection)
-                raise SessionOver
+                raise
             try:
                 return Backend(pool, connection, self.relay, self._outflow, on_lost=self._on_lost)
             except ConnectionLost:
