@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from rowgate.errors import SettingInvalid
 from rowgate.guard.sessions.statement import SessionStatement
+from rowgate.guard.stack import INLINE_BYTES
 from rowgate.guard.verdict import Refusal, Verdict
 
 _ENTRY_BYTES = 600
@@ -89,12 +90,12 @@ def weigh(text: str, decision: Verdict | tuple[SessionStatement, ...] | Refusal)
     """The estimated memory (bytes) of an entry."""
     weight = _ENTRY_BYTES + _weigh_text(text)
     if isinstance(decision, Verdict):
-        weight += _weigh_names(decision)
+        weight += _weigh_verdict(text, decision)
     elif isinstance(decision, tuple):
         for statement in decision:
             weight += _STATEMENT_BYTES + _weigh_text(statement.text)
             if statement.verdict is not None:
-                weight += _weigh_names(statement.verdict)
+                weight += _weigh_verdict(statement.text, statement.verdict)
     return weight
 
 
@@ -103,5 +104,8 @@ def _weigh_text(text: str) -> int:
     return len(text) * (1 if text.isascii() else 4)
 
 
-def _weigh_names(verdict: Verdict) -> int:
-    return sum(_NAME_BYTES + len(name) for name in (*verdict.tables, *verdict.functions, *verdict.dotted))
+def _weigh_verdict(text: str, verdict: Verdict) -> int:
+    """Its names, and the text that it keeps until its fingerprint is read (counted then too: an entry weighs the same
+    when it comes and when it goes)."""
+    names = (*verdict.tables, *verdict.functions, *verdict.dotted)
+    return min(_weigh_text(text), INLINE_BYTES) + _NAME_BYTES * len(names) + sum(map(len, names))

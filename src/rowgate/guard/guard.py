@@ -19,7 +19,8 @@ from rowgate.guard.parser import (
     DEFAULT_STATEMENT_BYTES,
     ParsedText,
     StatementParser,
-    fingerprint_here,
+    fingerprint_of,
+    may_hold_a_token,
     read_tree,
     tree_here,
 )
@@ -29,7 +30,7 @@ from rowgate.guard.sessions.statement import SessionKind, SessionStatement
 from rowgate.guard.shapes import ShapeCache, only_statement, shape_of
 from rowgate.guard.stack import BIG_STACK, INLINE_BYTES
 from rowgate.guard.statements import Profile, judge_statement
-from rowgate.guard.verdict import SYNTAX_ERROR, TOO_COMPLEX, Refusal, Verdict
+from rowgate.guard.verdict import SYNTAX_ERROR, TOO_COMPLEX, Fingerprint, Refusal, Verdict
 from rowgate.guard.walk import Walk
 
 Statements = tuple[SessionStatement, ...]
@@ -40,7 +41,7 @@ Judge = Callable[[bytes], tuple[_D, bool]]
 DEFAULT_CACHE_ENTRIES: Final = 4096
 DEFAULT_CACHE_BYTES: Final = 16 << 20
 
-_EMPTY: Final = Verdict("empty", (), (), "", True)
+_EMPTY: Final = Verdict("empty", (), (), Fingerprint(""), True)
 
 _SEVERAL: Final = Refusal(
     "cannot insert multiple commands into a prepared statement",
@@ -156,7 +157,7 @@ class Guard:
             decision, has_known_shape = Refusal.of(error), False
         except Exception:  # whatever it is, the statement does not go to Postgres
             return _UNDECIDED
-        if not _may_hold_a_token(sql, decision) and (not has_known_shape or cache.comes_again(sql)):
+        if not _holds_a_token(data, decision) and (not has_known_shape or cache.comes_again(sql)):
             cache.put(sql, decision)
         return decision
 
@@ -199,7 +200,7 @@ class Guard:
             raise refusal.at(parsed.position(first.get("stmt_location", 0))).error()
         walk = Walk(self.profile, self._catalog, parsed)
         walk.run(node["query"] if kind == "explain" else first["stmt"])
-        return walk.verdict(kind, fingerprint_here(parsed.data))
+        return walk.verdict(kind, fingerprint_of(parsed.data))
 
 
 def _outcome(decision: _D | Refusal) -> _D:
@@ -208,9 +209,8 @@ def _outcome(decision: _D | Refusal) -> _D:
     return decision
 
 
-def _may_hold_a_token(sql: str, decision: Verdict | Statements | Refusal) -> bool:
-    """The cache lives long and tokens must not: any text with the name of the function that takes one stays out."""
-    if "jwt_session_init" in sql.lower():
+def _holds_a_token(data: bytes, decision: Verdict | Statements | Refusal) -> bool:
+    if may_hold_a_token(data):
         return True
     return isinstance(decision, tuple) and any(statement.kind is SessionKind.PRESENT_TOKEN for statement in decision)
 

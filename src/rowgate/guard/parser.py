@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ import msgspec
 
 from rowgate.errors import SettingInvalid, StatementRefused
 from rowgate.guard.stack import BIG_STACK, INLINE_BYTES, LARGEST_STATEMENT_BYTES
-from rowgate.guard.verdict import BAD_CHARACTER, SYNTAX_ERROR, TOO_COMPLEX, Refusal, shown
+from rowgate.guard.verdict import BAD_CHARACTER, SYNTAX_ERROR, TOO_COMPLEX, Fingerprint, Refusal, shown
 
 
 def _library() -> Any:
@@ -158,6 +159,22 @@ def read_tree(data: bytes, encoded: bytes) -> ParsedText:
             TOO_COMPLEX,
         ).error() from None
     return ParsedText(data, tuple(tree["stmts"]))
+
+
+def fingerprint_of(data: bytes) -> Fingerprint:
+    """The fingerprint of a text that :func:`parse_here` took, computed when it is read, on the stack of the reader.
+
+    At once where that may be too small a stack, and where the text, which is kept until then, may hold a token. Raises
+    as :func:`fingerprint_here`.
+    """
+    if len(data) > INLINE_BYTES or may_hold_a_token(data):
+        return Fingerprint(fingerprint_here(data))
+    return Fingerprint(partial(fingerprint_here, data))
+
+
+def may_hold_a_token(data: bytes) -> bool:
+    """Whether a text has the name of the function that takes a token. Verdicts live long and tokens must not."""
+    return b"jwt_session_init" in data.lower()
 
 
 def fingerprint_here(data: bytes) -> str:

@@ -18,7 +18,10 @@ LONGEST_SHAPE: Final = 8 * 1024
 # Inside JSON strings a quotation mark has a backslash before it, so what ends with an unescaped one and a colon is a
 # member of the parser's nodes and never a part of anybody's text.
 _PLACES: Final = (b'"location":', b'"ival":{"ival":')
-_RARE_PLACES: Final = (b'"list_start":', b'"list_end":', b'"stmt_location":', b'"stmt_len":')
+_ARRAY_PLACES: Final = (b'"list_start":', b'"list_end":')
+_STATEMENT_PLACES: Final = (b'"stmt_location":', b'"stmt_len":')
+_STATEMENT_END: Final = 64
+"""Bytes at the end of a tree that hold the places of its last statement, whose members they close."""
 _DIGITS: Final = b"-0123456789"
 
 _D = TypeVar("_D")
@@ -26,15 +29,19 @@ _D = TypeVar("_D")
 
 def shape_of(tree: bytes) -> bytes | None:
     """What stays of a parse tree (libpg_query's JSON) without its whole-number constants and places; None where that is
-    too long to be kept."""
+    too long to be kept. The places of statements before the last stay: nothing is judged by the shape of several."""
     if len(tree) > 2 * LONGEST_SHAPE:
         return None
     for name in _PLACES:
         tree = _without_numbers(tree, name)
-    for name in _RARE_PLACES:
-        if name in tree:
+    if b'"A_ArrayExpr":' in tree:
+        for name in _ARRAY_PLACES:
             tree = _without_numbers(tree, name)
-    return tree
+    end = tree[-_STATEMENT_END:]
+    for name in _STATEMENT_PLACES:
+        if name in end:
+            end = _without_numbers(end, name)
+    return tree[:-_STATEMENT_END] + end
 
 
 def _without_numbers(tree: bytes, name: bytes) -> bytes:

@@ -6,6 +6,7 @@ this module never decides anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,29 +20,63 @@ BAD_CHARACTER: Final = "22021"
 _LONGEST_SHOWN = 120
 
 
+class Fingerprint:
+    """The hash of a statement's shape, or a way to compute it, which is gone once :attr:`text` was read.
+
+    It takes a second parse, and much of what is judged is never asked for it. Raises what the way raises. Safe to use
+    from several threads: two that are first together compute the same.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | Callable[[], str]) -> None:
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """16 hexadecimal digits, or nothing for an empty statement."""
+        text = self._text
+        if not isinstance(text, str):
+            text = self._text = text()
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Fingerprint({self.text!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A statement that may go to Postgres.
 
     ``kind`` is ``select`` (VALUES and TABLE too), ``insert``, ``update``, ``delete``, ``merge``, ``explain`` or
     ``empty``. ``tables`` and ``functions`` are the names as the statement wrote them, schema included where it was
-    given, sorted and without repetition; common table expressions are no tables. ``fingerprint`` is libpg_query's
-    hash of the statement's shape (16 hexadecimal digits, the same whatever the literals are; empty for an empty
-    text). ``reads_only`` is True when nothing in the text itself writes or locks rows; functions of the user that
-    it calls may still do so. ``calls_user_functions`` is True when it names a function that is neither Postgres's own
-    nor one of the identity: what such a function leaves in the session nobody knows. ``user_functions`` are those, and
-    ``dotted`` are the names that follow a dot, sorted: Postgres calls a function of that name where there is no such
-    column.
+    given, sorted and without repetition; common table expressions are no tables. ``reads_only`` is True when nothing in
+    the text itself writes or locks rows; functions of the user that it calls may still do so. ``calls_user_functions``
+    is True when it names a function that is neither Postgres's own nor one of the identity: what such a function leaves
+    in the session nobody knows. ``user_functions`` are those, and ``dotted`` are the names that follow a dot, sorted:
+    Postgres calls a function of that name where there is no such column.
     """
 
     kind: str
     tables: tuple[str, ...]
     functions: tuple[str, ...]
-    fingerprint: str
+    lazy_fingerprint: Fingerprint
     reads_only: bool
     calls_user_functions: bool = False
     user_functions: tuple[str, ...] = ()
     dotted: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """libpg_query's hash of the statement's shape: 16 hexadecimal digits, the same whatever the literals are; empty
+        for an empty text. Computed when it is first read."""
+        return self.lazy_fingerprint.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rowgate.guard.parser import ParsedText
 from rowgate.guard.relations import judge_qualified_name, judge_relation
 from rowgate.guard.statements import Node, Profile, judge_statement
 from rowgate.guard.type_names import judge_type
-from rowgate.guard.verdict import Refusal, Verdict, shown
+from rowgate.guard.verdict import Fingerprint, Refusal, Verdict, shown
 
 Scope = frozenset[str]
 _NO_NAMES: Scope = frozenset()
@@ -91,7 +91,7 @@ class Walk:
                     ((child_kind, child_node),) = value.items()
                     pending.append((child_kind, child_node, offset, scope))
 
-    def verdict(self, kind: str, fingerprint: str) -> Verdict:
+    def verdict(self, kind: str, fingerprint: Fingerprint) -> Verdict:
         """What was found, as the verdict on a statement of this kind and fingerprint."""
         user_functions = tuple(sorted(name for name in self.functions if not is_known_harmless(name, self._catalog)))
         return Verdict(

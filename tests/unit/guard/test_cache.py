@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rowgate.errors import SettingInvalid, StatementRefused
 from rowgate.guard import CLIENT, FunctionCatalog, Guard, Verdict
 from rowgate.guard.cache import VerdictCache, weigh
-from rowgate.guard.verdict import Refusal
+from rowgate.guard.verdict import Fingerprint, Refusal
 
-DECISION = Verdict("select", (), (), "0" * 16, True)
+DECISION = Verdict("select", (), (), Fingerprint("0" * 16), True)
 CATALOG = FunctionCatalog.default()
 
 
@@ -27,13 +27,13 @@ def test_the_least_recently_used_goes_first() -> None:
 @given(st.lists(st.tuples(st.text("abé", max_size=300), st.booleans()), max_size=60))
 def test_bounds_hold_after_every_step(steps: list[tuple[str, bool]]) -> None:
     cache = VerdictCache(5, 16_000)
-    kept: set[str] = set()
+    put: dict[str, Verdict | Refusal] = {}
     for text, allowed in steps:
-        cache.put(text, DECISION if allowed else Refusal("no"))
-        kept.add(text)
-        present = [each for each in kept if cache.get(each) is not None]
+        put[text] = DECISION if allowed else Refusal("no")
+        cache.put(text, put[text])
+        present = [each for each in put if cache.get(each) is not None]
         assert len(cache) == len(present) <= 5
-        assert cache.weight == sum(weigh(each, DECISION) for each in present) <= 16_000
+        assert cache.weight == sum(weigh(each, put[each]) for each in present) <= 16_000
 
 
 def test_one_entry_cannot_push_everything_out() -> None:
@@ -45,7 +45,7 @@ def test_one_entry_cannot_push_everything_out() -> None:
 
 
 def test_the_names_of_a_verdict_weigh_too() -> None:
-    assert weigh("a", Verdict("select", ("t" * 60,) * 100, (), "", True)) > weigh("a", DECISION) + 6_000
+    assert weigh("a", Verdict("select", ("t" * 60,) * 100, (), Fingerprint(""), True)) > weigh("a", DECISION) + 6_000
 
 
 def test_without_entries_nothing_is_kept() -> None:

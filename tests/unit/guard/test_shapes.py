@@ -113,7 +113,11 @@ def test_a_text_said_again_keeps_its_own_words_and_its_own_place() -> None:
 )
 def test_what_is_not_a_whole_number_is_another_shape(one: str, other: str) -> None:
     assert shape_of(tree_here(one.encode())) != shape_of(tree_here(other.encode()))
-    assert shape_of(tree_here(b" " + one.encode())) == shape_of(tree_here(b"     " + one.encode()))
+
+
+@pytest.mark.parametrize("sql", ["select 1", "select $1, 'a';", "select array[1, 2] ;", "select a from t -- x"])
+def test_where_a_statement_stands_is_no_part_of_its_shape(sql: str) -> None:
+    assert shape_of(tree_here(b" " + sql.encode())) == shape_of(tree_here(b"/* x */     " + sql.encode()))
 
 
 @pytest.mark.parametrize(

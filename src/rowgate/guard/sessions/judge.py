@@ -15,7 +15,7 @@ from typing import Any, Final
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
 from rowgate.guard.nodes import STATEMENTS
-from rowgate.guard.parser import ParsedText, fingerprint_here
+from rowgate.guard.parser import ParsedText, fingerprint_here, fingerprint_of
 from rowgate.guard.relations import judge_relation
 from rowgate.guard.sessions.copying import judge_copy
 from rowgate.guard.sessions.selects import kept_select, reads_one_setting
@@ -24,7 +24,7 @@ from rowgate.guard.sessions.statement import SessionKind, SessionSetting, Sessio
 from rowgate.guard.sessions.tree import Node, setting_constant
 from rowgate.guard.sessions.walk import SessionWalk
 from rowgate.guard.statements import Profile, judge_statement
-from rowgate.guard.verdict import TOO_COMPLEX, Refusal, shown
+from rowgate.guard.verdict import TOO_COMPLEX, Fingerprint, Refusal, shown
 
 MOST_STATEMENTS: Final = 500
 """Statements in one text. Each is judged, sent and answered by itself."""
@@ -67,13 +67,19 @@ class _Case:
     def made(self, kind: SessionKind, **values: object) -> SessionStatement:
         return SessionStatement(kind, self.text, self.offset, **values)  # type: ignore[arg-type]
 
+    def fingerprint(self) -> Fingerprint:
+        """Of the statement alone. One out of several is parsed by itself at once: it goes to Postgres by itself."""
+        if len(self.parsed.statements) == 1:
+            return fingerprint_of(self.parsed.data)
+        return Fingerprint(fingerprint_here(self.data))
+
     def judged(self, kind: SessionKind, what: str, *trees: Node, **values: object) -> SessionStatement:
         """The statement with its verdict, after a walk over ``trees`` (``{type: node}``). Raises StatementRefused."""
         walk = SessionWalk(self.profile, self.catalog, self.parsed)
         for tree in trees:
             walk.run(tree)
         walk.writes = walk.writes or kind is SessionKind.COPY_FROM
-        verdict = walk.verdict(what, fingerprint_here(self.data))
+        verdict = walk.verdict(what, self.fingerprint())
         parameters = tuple((number, None) for number in sorted(walk.setting_parameters))
         return self.made(kind, verdict=verdict, parameters=parameters, **values)
 
