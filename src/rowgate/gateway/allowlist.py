@@ -142,7 +142,7 @@ class AllowList:
             self._record(role, plain(text), verdict)
             allowed = self._remember(role, text, True)
         else:
-            # The fingerprint first, because it is there: it keeps strangers' texts from costing more. The SHA-256
+            # The fingerprint first, because the verdict keeps it: so strangers' texts cost no more. The SHA-256
             # decides, because two statements with one fingerprint can be made.
             allowed = verdict.fingerprint in self._fingerprints.get(role, ()) and self._remember(
                 role, text, digest(plain(text)) in self._listed[role]

@@ -88,14 +88,18 @@ class VerdictCache(Generic[_D]):
 
 def weigh(text: str, decision: Verdict | tuple[SessionStatement, ...] | Refusal) -> int:
     """The estimated memory (bytes) of an entry."""
-    weight = _ENTRY_BYTES + _weigh_text(text)
+    size = _weigh_text(text)
+    weight = _ENTRY_BYTES + size
+    if isinstance(decision, Refusal):
+        return weight
+    # A verdict keeps its text until its fingerprint is read. It counts then too: an entry weighs the same when it goes.
+    weight += min(size, INLINE_BYTES)
     if isinstance(decision, Verdict):
-        weight += _weigh_verdict(text, decision)
-    elif isinstance(decision, tuple):
-        for statement in decision:
-            weight += _STATEMENT_BYTES + _weigh_text(statement.text)
-            if statement.verdict is not None:
-                weight += _weigh_verdict(statement.text, statement.verdict)
+        return weight + _weigh_names(decision)
+    for statement in decision:
+        weight += _STATEMENT_BYTES + _weigh_text(statement.text)
+        if statement.verdict is not None:
+            weight += _weigh_names(statement.verdict)
     return weight
 
 
@@ -104,8 +108,6 @@ def _weigh_text(text: str) -> int:
     return len(text) * (1 if text.isascii() else 4)
 
 
-def _weigh_verdict(text: str, verdict: Verdict) -> int:
-    """Its names, and the text that it keeps until its fingerprint is read (counted then too: an entry weighs the same
-    when it comes and when it goes)."""
+def _weigh_names(verdict: Verdict) -> int:
     names = (*verdict.tables, *verdict.functions, *verdict.dotted)
-    return min(_weigh_text(text), INLINE_BYTES) + _NAME_BYTES * len(names) + sum(map(len, names))
+    return _NAME_BYTES * len(names) + sum(map(len, names))

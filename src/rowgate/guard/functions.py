@@ -34,6 +34,8 @@ _COLUMN_PREFIXES: Final = ("pg_", "binary_upgrade_", "dblink", "crosstab", "post
 
 _REFUSED_ANYWHERE: Final = frozenset({"jwt_session_init"})
 
+_REFUSED_COLUMNS: Final = _REFUSED_ANYWHERE | (REFUSED_TYPES - PSEUDO_TYPES)
+
 _ADVICE: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (("set_config", "current_setting", "pg_settings_", "pg_show_all"), "Read the identity with auth.user_id() or"
      " auth.session(); settings belong to the gateway."),
@@ -87,12 +89,7 @@ def judge_column(name: str, catalog: FunctionCatalog) -> Refusal | None:
     """
     if name in catalog.allowed:
         return None
-    if (
-        name in catalog.column_functions
-        or name.startswith(_COLUMN_PREFIXES)
-        or name in _REFUSED_ANYWHERE
-        or (name in REFUSED_TYPES and name not in PSEUDO_TYPES)
-    ):
+    if name in catalog.column_functions or name in _REFUSED_COLUMNS or name.startswith(_COLUMN_PREFIXES):
         return Refusal(
             f"The name {shown(name)} may not follow a dot.",
             "Postgres would call the function of this name, which is not open to exposed roles.",

@@ -212,7 +212,7 @@ def _outcome(decision: _D | Refusal) -> _D:
 def _holds_a_token(data: bytes, decision: Verdict | Statements | Refusal) -> bool:
     if may_hold_a_token(data):
         return True
-    return isinstance(decision, tuple) and any(statement.kind is SessionKind.PRESENT_TOKEN for statement in decision)
+    return isinstance(decision, tuple) and SessionKind.PRESENT_TOKEN in [one.kind for one in decision]
 
 
 def _failed(error: StatementRefused) -> Future[Any]:

@@ -21,10 +21,11 @@ _LONGEST_SHOWN = 120
 
 
 class Fingerprint:
-    """The hash of a statement's shape, or a way to compute it, which is gone once :attr:`text` was read.
+    """The hash of a statement's shape, computed when it is first read: it takes a second parse, and much of what is
+    judged is never asked for it.
 
-    It takes a second parse, and much of what is judged is never asked for it. Raises what the way raises. Safe to use
-    from several threads: two that are first together compute the same.
+    ``text`` is the hash, or a function that gives it and is dropped then. Safe to use from several threads: where two
+    are the first, both get the same.
     """
 
     __slots__ = ("_text",)
@@ -34,7 +35,7 @@ class Fingerprint:
 
     @property
     def text(self) -> str:
-        """16 hexadecimal digits, or nothing for an empty statement."""
+        """16 hexadecimal digits; empty for an empty statement. Raises what the function raises."""
         text = self._text
         if not isinstance(text, str):
             text = self._text = text()

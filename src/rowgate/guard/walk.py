@@ -7,7 +7,7 @@ know it refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -39,6 +39,18 @@ _SAMPLING_METHODS: Final = frozenset({"system", "bernoulli"})
 Handler = Callable[[Any, str, Node, "int | None", Scope], Scope]
 """A method of a walk: type, node, its byte offset and the names of table expressions; gives the names for its parts."""
 
+Step = tuple[Mapping[str, str | None], Handler | None]
+"""What is done with a node of one type: its fields as in :data:`rowgate.guard.nodes.NODES`, and the method."""
+
+InPlace = Callable[[Any, Node], bool]
+"""Whether a node is in order, by itself and without a place to name; where it is not, it is judged in its turn."""
+
+
+def steps_of(handlers: Mapping[str, Handler]) -> dict[str, Step]:
+    """The steps for every type on the allow-list. Plain dictionaries, because a walk looks up each node and each field;
+    nobody changes them."""
+    return {kind: (dict(fields), handlers.get(kind)) for kind, fields in NODES.items()}
+
 
 class Walk:
     """What one walk found: ``tables``, ``functions``, the names that are ``dotted`` behind something, and whether the
@@ -46,7 +58,8 @@ class Walk:
 
     __slots__ = ("_catalog", "_parsed", "_pending", "_profile", "dotted", "functions", "tables", "writes")
 
-    handlers: ClassVar[Mapping[str, Handler]]
+    steps: ClassVar[Mapping[str, Step]]
+    in_place: ClassVar[Mapping[str, InPlace]]
     value_functions: ClassVar[frozenset[str]] = _OPEN_VALUE_FUNCTIONS
 
     def __init__(self, profile: Profile, catalog: FunctionCatalog, parsed: ParsedText) -> None:
@@ -60,40 +73,48 @@ class Walk:
         self.writes = False
 
     def run(self, statement: Node) -> None:
-        """Judge a statement, ``{type: node}``. Raises StatementRefused at the first thing that is not open."""
+        """Judge a statement, ``{type: node}``. Raises StatementRefused at the first thing that is not open.
+
+        Most nodes are constants, parameters and columns, and nearly all are in order. Those are judged where they are
+        met, at half the cost; all others wait on the stack, so that it stays the first one that is refused.
+        """
         self._push(statement, None, _NO_NAMES)
         pending = self._pending
-        handlers = self.handlers
+        steps, in_place = self.steps, self.in_place
         while pending:
             kind, node, offset, scope = pending.pop()
-            fields = NODES.get(kind)
-            if fields is None:
+            step = steps.get(kind)
+            if step is None:
                 raise self._refused(_unknown(kind, None), offset)
+            fields, handler = step
             offset = node.get("location", offset)
-            handler = handlers.get(kind)
             if handler is not None:
                 scope = handler(self, kind, node, offset, scope)
-            for name, value in node.items():
+            for name in node:
                 try:
                     child = fields[name]
                 except KeyError:
                     raise self._refused(_unknown(kind, name), offset) from None
                 if child is None:
                     continue
+                value = node[name]
                 if child is not NODE:
                     pending.append((child, value, offset, scope))
-                elif type(value) is list:
-                    for item in value:
-                        if item:  # an empty object stands for a null pointer in a list
-                            ((child_kind, child_node),) = item.items()
-                            pending.append((child_kind, child_node, offset, scope))
-                else:
-                    ((child_kind, child_node),) = value.items()
-                    pending.append((child_kind, child_node, offset, scope))
+                    continue
+                is_list = type(value) is list
+                for item in value if is_list else (value,):
+                    if not item and is_list:
+                        continue  # an empty object stands for a null pointer in a list
+                    [child_kind] = item
+                    child_node = item[child_kind]
+                    passes = in_place.get(child_kind)
+                    if passes is None or not passes(self, child_node):
+                        pending.append((child_kind, child_node, offset, scope))
 
     def verdict(self, kind: str, fingerprint: Fingerprint) -> Verdict:
         """What was found, as the verdict on a statement of this kind and fingerprint."""
-        user_functions = tuple(sorted(name for name in self.functions if not is_known_harmless(name, self._catalog)))
+        catalog = self._catalog
+        user_functions = tuple(sorted([name for name in self.functions if not is_known_harmless(name, catalog)]))
         return Verdict(
             kind,
             tuple(sorted(self.tables)),
@@ -179,20 +200,35 @@ class Walk:
 
     def column(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
         """The last name of a.b, and every name of (expression).b, may be a function's."""
-        names = node["fields"][-1:] if len(node["fields"]) > 1 else ()
-        return self._judge_columns(names, offset, scope)
+        names = node["fields"]
+        if len(names) > 1:
+            self._judge(self._refusal_of(names[-1]), offset)
+        return scope
+
+    def is_open_column(self, node: Node) -> bool:
+        """Whether a ColumnRef is in order."""
+        if not _COLUMN_FIELDS.issuperset(node):
+            return False
+        names = node["fields"]
+        return len(names) == 1 or self._refusal_of(names[-1]) is None
 
     def indirection(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        return self._judge_columns(node["indirection"], offset, scope)
-
-    def _judge_columns(self, names: Sequence[Node], offset: int | None, scope: Scope) -> Scope:
-        for item in names:
-            string = item.get("String")
-            if string is not None:
-                name = string.get("sval", "")
-                self._judge(judge_column(name, self._catalog), offset)
-                self.dotted.add(name)
+        for item in node["indirection"]:
+            self._judge(self._refusal_of(item), offset)
         return scope
+
+    def _refusal_of(self, item: Node) -> Refusal | None:
+        """The refusal for what follows a dot, where that is a name."""
+        string = item.get("String")
+        if string is None:
+            return None
+        name = string.get("sval", "")
+        if name in self.dotted:
+            return None
+        refusal = judge_column(name, self._catalog)
+        if refusal is None:
+            self.dotted.add(name)
+        return refusal
 
     def type_name(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
         self._judge(self.judge_type(_parts(node.get("names", ()))), offset)
@@ -242,7 +278,7 @@ _NAME_LISTS: Final = {
     "IndexElem": (("collation", "collation"), ("opclass", "operator class")),
 }
 
-Walk.handlers = MappingProxyType(
+HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
     {
         **dict.fromkeys(STATEMENTS, Walk.statement),
         **dict.fromkeys(_NAME_LISTS, Walk.qualified_names),
@@ -256,6 +292,22 @@ Walk.handlers = MappingProxyType(
         "TypeName": Walk.type_name,
     }
 )
+_COLUMN_FIELDS: Final = frozenset(NODES["ColumnRef"])
+
+
+def _has_only(fields: frozenset[str]) -> InPlace:
+    return lambda walk, node: fields.issuperset(node)
+
+
+Walk.steps = steps_of(HANDLERS)
+Walk.in_place = {
+    "ColumnRef": Walk.is_open_column,
+    **{
+        kind: _has_only(frozenset(fields))
+        for kind, fields in NODES.items()
+        if kind not in HANDLERS and not any(fields.values())
+    },
+}
 
 _SELECT_INTO: Final = Refusal(
     "SELECT INTO is not available.", "It creates a table.", "Use INSERT INTO ... SELECT with an existing table."

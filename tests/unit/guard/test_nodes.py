@@ -46,17 +46,17 @@ def test_an_unknown_field_is_refused() -> None:
             walk(tree)
 
 
-def mutations(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def wrapped_nodes(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The path of every wrapped node in a tree."""
     found: list[tuple[Any, ...]] = []
     if isinstance(tree, dict):
         if len(tree) == 1 and next(iter(tree))[:1].isupper():
             found.append(path)
         for key, value in tree.items():
-            found += mutations(value, (*path, key))
+            found += wrapped_nodes(value, (*path, key))
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
-            found += mutations(value, (*path, index))
+            found += wrapped_nodes(value, (*path, index))
     return found
 
 
@@ -66,24 +66,42 @@ _READ_AS_NAMES = {
 }
 
 
+def at(tree: Any, path: tuple[Any, ...]) -> Any:
+    """What stands at a path."""
+    for step in path:
+        tree = tree[step]
+    return tree
+
+
+def judged_nodes(tree: Any) -> list[tuple[Any, ...]]:
+    """The path of every wrapped node below the statement that the walk judges as a node."""
+    paths = []
+    for path in filter(None, wrapped_nodes(tree)):
+        inside_names = {"lockedRels", "withClause"} & set(path) and path[-1] != "ctequery"
+        if next(iter(at(tree, path))) not in _READ_AS_NAMES and not inside_names:
+            paths.append(path)
+    return paths
+
+
 @given(st.sampled_from(HONEST), st.data())
 def test_a_strange_node_anywhere_in_an_honest_tree_is_refused(sql: str, data: st.DataObject) -> None:
     tree = StatementParser().parse(sql).statements[0]["stmt"]
     walk(tree)
-    paths = []
-    for path in filter(None, mutations(tree)):
-        node = tree
-        for step in path:
-            node = node[step]
-        inside_names = {"lockedRels", "withClause"} & set(path) and path[-1] != "ctequery"
-        if next(iter(node)) not in _READ_AS_NAMES and not inside_names:
-            paths.append(path)
+    paths = judged_nodes(tree)
     if not paths:
         return
     *steps, last = data.draw(st.sampled_from(paths))
-    parent = tree
-    for step in steps:
-        parent = parent[step]
-    parent[last] = {"NodeOfTheFuture": {}}
+    at(tree, tuple(steps))[last] = {"NodeOfTheFuture": {}}
     with pytest.raises(StatementRefused):
         walk(tree)
+
+
+@given(st.sampled_from(HONEST), st.data())
+def test_a_strange_field_anywhere_in_an_honest_tree_is_refused(sql: str, data: st.DataObject) -> None:
+    tree = StatementParser().parse(sql).statements[0]["stmt"]
+    path = data.draw(st.sampled_from([(), *judged_nodes(tree)]))
+    ((kind, node),) = at(tree, path).items()
+    node["fieldOfTheFuture"] = 1
+    with pytest.raises(StatementRefused, match="syntax that is not available") as refused:
+        walk(tree)
+    assert f"{kind}.fieldOfTheFuture" in str(refused.value.detail)

@@ -80,7 +80,7 @@ class _Case:
             walk.run(tree)
         walk.writes = walk.writes or kind is SessionKind.COPY_FROM
         verdict = walk.verdict(what, self.fingerprint())
-        parameters = tuple((number, None) for number in sorted(walk.setting_parameters))
+        parameters = tuple([(number, None) for number in sorted(walk.setting_parameters)])
         return self.made(kind, verdict=verdict, parameters=parameters, **values)
 
 

@@ -18,7 +18,7 @@ def names_of(items: Any) -> list[str]:
 
 def only_fields(node: Node, fields: Collection[str]) -> bool:
     """Whether ``node`` has no field besides ``fields``."""
-    return all(name in fields for name in node)
+    return set(fields).issuperset(node)
 
 
 def text_constant(wrapped: Node) -> str | None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 from rowgate.guard.catalog import FunctionCatalog
+from rowgate.guard.nodes import STATEMENTS
 from rowgate.guard.parser import ParsedText
 from rowgate.guard.relations import judge_relation
 from rowgate.guard.sessions.catalogs import CLOSED_COLUMNS, is_structural
@@ -27,32 +28,35 @@ from rowgate.guard.sessions.tree import (
 from rowgate.guard.statements import Profile
 from rowgate.guard.type_names import REFUSED_TYPES, judge_type
 from rowgate.guard.verdict import Refusal, shown
-from rowgate.guard.walk import Handler, Scope, Walk
+from rowgate.guard.walk import InPlace, Scope, Step, Walk, steps_of
 
 
 class SessionWalk(Walk):
     """As :class:`rowgate.guard.walk.Walk`, with a catalogue from
     :func:`rowgate.guard.sessions.functions.session_catalog`.
 
-    References to columns are noted on the way and held against the catalogs with closed columns in the end, because a
-    select list comes before its FROM and may stand far from it.
+    What reads catalogs with closed columns is walked over once more in the end, because a select list comes before its
+    FROM and may stand far from it.
     """
 
-    __slots__ = ("_noted", "_partly_closed", "setting_parameters")
+    __slots__ = ("_partly_closed", "_statements", "setting_parameters")
 
     value_functions: ClassVar[frozenset[str]] = Walk.value_functions | {"SVFOP_SESSION_USER", "SVFOP_CURRENT_CATALOG"}
 
     def __init__(self, profile: Profile, catalog: FunctionCatalog, parsed: ParsedText) -> None:
         super().__init__(profile, catalog, parsed)
-        self._noted: list[tuple[str | None, str, int | None]] = []
+        self._statements: list[Node] = []
         self.setting_parameters: set[int] = set()
         self._partly_closed: dict[str, str] = {}  # name or alias in this statement, to the catalog
 
     def run(self, statement: Node) -> None:
         """As in the base class; a session may run more than one tree of the same statement."""
         super().run(statement)
+        self._statements.append(statement)
         if self._partly_closed:
-            self._judge_noted()
+            columns = _ColumnWalk(self._profile, self._catalog, self._parsed, self._partly_closed)
+            for one in self._statements:
+                columns.run(one)
 
     def judge_relation(self, node: Node, scope: Scope) -> Refusal | None:
         refusal = judge_relation(node)
@@ -76,26 +80,6 @@ class SessionWalk(Walk):
     def judge_type(self, parts: list[str]) -> Refusal | None:
         return None if _is_structural_type(parts) else judge_type(parts)
 
-    def column(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        names = [item["String"].get("sval", "") if "String" in item else _STAR for item in node["fields"]]
-        self._noted.append((names[-2] if len(names) > 1 else None, names[-1], offset))
-        return super().column(kind, node, offset, scope)
-
-    def indirection(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        for item in node["indirection"]:
-            if "String" in item:
-                self._noted.append((_EXPRESSION, item["String"].get("sval", ""), offset))
-            elif "A_Star" in item:
-                self._noted.append((_EXPRESSION, _STAR, offset))
-        return super().indirection(kind, node, offset, scope)
-
-    def join(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
-        """NATURAL compares every column that both sides have, USING names them, an alias makes a row of all."""
-        if node.get("isNatural") or "alias" in node:
-            self._noted.append((_EXPRESSION, _STAR, offset))
-        self._noted.extend((_EXPRESSION, name, offset) for name in names_of(node.get("usingClause", ())))
-        return scope
-
     def _judge_current_setting(self, node: Node) -> Refusal | None:
         """Open with the name of an open setting, as a constant or as a parameter that the gateway judges when it is
         bound; other settings hold the sealed identity, and what ALTER ROLE keeps for applications."""
@@ -110,22 +94,62 @@ class SessionWalk(Walk):
                 return None
         return _NOT_CONSTANT
 
-    def _judge_noted(self) -> None:
-        catalogs = self._partly_closed
-        hidden = {name: catalog for catalog in catalogs.values() for name in CLOSED_COLUMNS[catalog].closed}
-        for qualifier, name, offset in self._noted:
-            if name == _STAR:
-                raise self._refused(_closed(next(iter(catalogs.values())), "all columns at once"), offset)
-            if name in hidden:
-                raise self._refused(_closed(hidden[name], name), offset)
-            if qualifier is None and name in catalogs:
-                raise self._refused(_closed(catalogs[name], "a whole row"), offset)
-            if qualifier in catalogs and name not in CLOSED_COLUMNS[catalogs[qualifier]].open:
-                raise self._refused(_closed(catalogs[qualifier], name), offset)
 
-    handlers: ClassVar[Mapping[str, Handler]] = MappingProxyType(
-        {**Walk.handlers, "A_Indirection": indirection, "ColumnRef": column, "JoinExpr": join}
+class _ColumnWalk(Walk):
+    """Holds every reference to a column, in what is open otherwise, against the closed columns of ``catalogs``: name or
+    alias in the statement, to the catalog."""
+
+    __slots__ = ("_catalogs", "_hidden")
+
+    def __init__(
+        self, profile: Profile, catalog: FunctionCatalog, parsed: ParsedText, catalogs: Mapping[str, str]
+    ) -> None:
+        super().__init__(profile, catalog, parsed)
+        self._catalogs = catalogs
+        self._hidden = {name: catalog for catalog in catalogs.values() for name in CLOSED_COLUMNS[catalog].closed}
+
+    def column(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        names = [item["String"].get("sval", "") if "String" in item else _STAR for item in node["fields"]]
+        self._hold(names[-2] if len(names) > 1 else None, names[-1], offset)
+        return scope
+
+    def indirection(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        for item in node["indirection"]:
+            if "String" in item:
+                self._hold(_EXPRESSION, item["String"].get("sval", ""), offset)
+            elif "A_Star" in item:
+                self._hold(_EXPRESSION, _STAR, offset)
+        return scope
+
+    def join(self, kind: str, node: Node, offset: int | None, scope: Scope) -> Scope:
+        """NATURAL compares every column that both sides have, USING names them, an alias makes a row of all."""
+        if node.get("isNatural") or "alias" in node:
+            self._hold(_EXPRESSION, _STAR, offset)
+        for name in names_of(node.get("usingClause", ())):
+            self._hold(_EXPRESSION, name, offset)
+        return scope
+
+    def _hold(self, qualifier: str | None, name: str, offset: int | None) -> None:
+        catalogs, hidden = self._catalogs, self._hidden
+        if name == _STAR:
+            raise self._refused(_closed(next(iter(catalogs.values())), "all columns at once"), offset)
+        if name in hidden:
+            raise self._refused(_closed(hidden[name], name), offset)
+        if qualifier is None:
+            if name in catalogs:
+                raise self._refused(_closed(catalogs[name], "a whole row"), offset)
+        elif qualifier in catalogs and name not in CLOSED_COLUMNS[catalogs[qualifier]].open:
+            raise self._refused(_closed(catalogs[qualifier], name), offset)
+
+    steps: ClassVar[Mapping[str, Step]] = steps_of(
+        {
+            **dict.fromkeys(STATEMENTS, Walk.statement),
+            "A_Indirection": indirection,
+            "ColumnRef": column,
+            "JoinExpr": join,
+        }
     )
+    in_place: ClassVar[Mapping[str, InPlace]] = MappingProxyType({})
 
 
 _STAR: Final = "*"
