@@ -38,17 +38,18 @@ class VerdictCache(Generic[_D]):
         self._max_entries = entries
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._decisions: OrderedDict[str, _D | Refusal] = OrderedDict()
+        self._decisions: OrderedDict[str, tuple[_D | Refusal, int]] = OrderedDict()
         self._once: set[int] = set()
         self._lock = Lock()
 
     def get(self, text: str) -> _D | Refusal | None:
         """What was decided about ``text``, or None."""
         with self._lock:
-            decision = self._decisions.get(text)
-            if decision is not None:
-                self._decisions.move_to_end(text)
-            return decision
+            entry = self._decisions.get(text)
+            if entry is None:
+                return None
+            self._decisions.move_to_end(text)
+            return entry[0]
 
     def put(self, text: str, decision: _D | Refusal) -> None:
         """Keep a decision. One that alone weighs more than an eighth of the bound is not kept."""
@@ -58,12 +59,12 @@ class VerdictCache(Generic[_D]):
         with self._lock:
             before = self._decisions.pop(text, None)
             if before is not None:
-                self._bytes -= weigh(text, before)
-            self._decisions[text] = decision
+                self._bytes -= before[1]
+            self._decisions[text] = decision, weight
             self._bytes += weight
             while self._decisions and (self._bytes > self._max_bytes or len(self._decisions) > self._max_entries):
-                oldest, dropped = self._decisions.popitem(last=False)
-                self._bytes -= weigh(oldest, dropped)
+                _, (_, dropped) = self._decisions.popitem(last=False)
+                self._bytes -= dropped
 
     def comes_again(self, text: str) -> bool:
         """Whether it was asked about here a short while ago: what is judged cheaply is kept from then on alone."""
@@ -92,8 +93,7 @@ def weigh(text: str, decision: Verdict | tuple[SessionStatement, ...] | Refusal)
     weight = _ENTRY_BYTES + size
     if isinstance(decision, Refusal):
         return weight
-    # A verdict keeps its text until its fingerprint is read. It counts then too: an entry weighs the same when it goes.
-    weight += min(size, INLINE_BYTES)
+    weight += min(size, INLINE_BYTES)  # a verdict keeps its text until its fingerprint is read
     if isinstance(decision, Verdict):
         return weight + _weigh_names(decision)
     for statement in decision:

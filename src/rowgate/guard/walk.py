@@ -99,7 +99,9 @@ class Walk:
                     continue
                 value = node[name]
                 if child is not NODE:
-                    pending.append((child, value, offset, scope))
+                    passes = in_place.get(child)
+                    if passes is None or not passes(self, value):
+                        pending.append((child, value, offset, scope))
                     continue
                 is_list = type(value) is list
                 for item in value if is_list else (value,):
