@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rowgate.gateway.websocket_frames import FrameCutter
@@ -59,7 +60,7 @@ def test_a_guard_with_a_hole_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_verdict_with_a_gap_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Guard.check
-    monkeypatch.setattr(Guard, "check", lambda guard, sql: dataclasses.replace(check(guard, sql), tables=()))
+    monkeypatch.setattr(Guard, "check", lambda guard, sql: msgspec.structs.replace(check(guard, sql), tables=()))
     breaks("sql", b"select 1 from t")
 
 

@@ -8,7 +8,6 @@ dictionaries. This module never judges a tree and never keeps a text.
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -44,8 +43,7 @@ GRAMMAR_VERSION: Final = 18
 Tree = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedText:
+class ParsedText(msgspec.Struct, frozen=True):
     """One text, parsed. ``data`` is its UTF-8 (offsets in the tree count its bytes); ``statements`` are the RawStmt
     nodes in order: none for an empty text."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from rowgate.errors import StatementRefused
 
 FORBIDDEN: Final = "42501"
@@ -51,8 +53,7 @@ class Fingerprint:
         return f"Fingerprint({self.text!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """A statement that may go to Postgres.
 
     ``kind`` is ``select`` (VALUES and TABLE too), ``insert``, ``update``, ``delete``, ``merge``, ``explain`` or

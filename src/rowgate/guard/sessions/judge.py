@@ -8,9 +8,10 @@ over HTTP, with the structural catalogs added. This module never changes a text.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from rowgate.errors import StatementRefused
 from rowgate.guard.catalog import FunctionCatalog
@@ -32,8 +33,7 @@ MOST_STATEMENTS: Final = 500
 _BLANKS: Final = b" \t\n\r\f\v"
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """One statement and what is needed to judge it. ``start`` and ``end`` are its bytes, ``offset`` the characters
     before it."""
 

@@ -8,9 +8,10 @@ spelling, because the gateway writes them into SQL of its own. This module never
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from rowgate.guard.relations import is_refused_schema
 from rowgate.guard.sessions.statement import SessionSetting, SessionStatement
@@ -214,7 +215,7 @@ def bound(statement: SessionStatement, value: Callable[[int], str | None]) -> Se
             settings.append(session_setting(name, given))
         elif given is not None:  # of NULL, current_setting() is NULL
             readable_setting(given)
-    return replace(statement, settings=tuple(settings), parameters=())
+    return msgspec.structs.replace(statement, settings=tuple(settings), parameters=())
 
 
 def closed_setting(name: str) -> Refusal:

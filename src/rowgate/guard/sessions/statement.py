@@ -6,8 +6,10 @@ gateway itself. Tokens are kept out of every repr. This module decides nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum, unique
+
+import msgspec
 
 from rowgate.guard.verdict import Verdict
 
@@ -66,8 +68,7 @@ class SessionSetting:
         return f"{self.name} TO {literals or repr('')}"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatement:
+class SessionStatement(msgspec.Struct, frozen=True):
     """One statement out of a text that the guard let through.
 
     ``text`` is its own SQL, fit to be sent alone: without the semicolon and without comments before it. For what was
@@ -86,16 +87,20 @@ class SessionStatement:
     """
 
     kind: SessionKind
-    text: str = field(repr=False)
+    text: str
     offset: int = 0
     verdict: Verdict | None = None
     settings: tuple[SessionSetting, ...] = ()
     name: str | None = None
     chain: bool = False
     answers: bool = False
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
     token_parameter: int | None = None
     parameters: tuple[tuple[int, str | None], ...] = ()
+
+    def __repr__(self) -> str:
+        """What its repr shows: neither text nor token."""
+        return f"SessionStatement(kind={self.kind!r}, offset={self.offset!r})"
 
     @property
     def is_plain_query(self) -> bool:
