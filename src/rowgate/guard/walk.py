@@ -76,7 +76,7 @@ class Walk:
         """Judge a statement, ``{type: node}``. Raises StatementRefused at the first thing that is not open.
 
         Most nodes are constants, parameters and columns, and nearly all are in order. Those are judged where they are
-        met, at half the cost; all others wait on the stack, so that it stays the first one that is refused.
+        met, which takes less; all others wait for their turn, so that what a refusal names does not depend on it.
         """
         self._push(statement, None, _NO_NAMES)
         pending = self._pending
