@@ -160,7 +160,7 @@ class Settings:
     )
     subject_rate: int | None = _setting(
         None,
-        "Statements a second for each subject, and for each 64 KiB of a result as for one more; off has no bound.",
+        "Statements a second for each subject, and for each 16 KiB of a result as for one more; off has no bound.",
         low=1,
     )
     organization_rate: int | None = _setting(

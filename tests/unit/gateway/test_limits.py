@@ -92,9 +92,9 @@ def test_large_results_count_as_more_statements_and_may_be_owed() -> None:
     limits = Limits(Settings(subject_rate=2, rate_burst_seconds=10), clock)
     alice = principal("alice")
     limits.spend(alice, "")
-    limits.charge(alice, "", (1 << 16) - 1)
+    limits.charge(alice, "", (1 << 14) - 1)
     assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=19;t=1'
-    limits.charge(alice, "", 3 << 16)
+    limits.charge(alice, "", 3 << 14)
     limits.check_debt(alice, "")
     assert dict(limits.headers(alice, ""))[b"RateLimit"] == b'"subject";r=16;t=2'
     limits.charge(alice, "", 1000 << 20)
