@@ -1,8 +1,8 @@
 """The messages that tell one backend for whom the next statements run.
 
 The first of them, and one every few seconds, has the backend verify a whole session token and say so; the others carry
-sealed values, which the backend's functions verify when a policy asks. A sealed message is kept for a few seconds,
-because users ask several things in a row. Never sends anything, and never holds a message longer than its seals.
+sealed values, which the backend's functions verify when a policy asks, and which are kept for a few seconds. Never
+sends anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 from rowgate.errors import InternalFault
 from rowgate.pgwire import messages
 from rowgate.postgres.exchange import Prepared, Step
-from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, SessionIdentity
+from rowgate.postgres.kept_seals import KeptSeals
+from rowgate.postgres.session_context import SessionIdentity
 
 TEXT_OID: Final = 25
 VERIFY_SQL: Final = b"select auth.jwt_session_init($1)"
@@ -22,10 +23,6 @@ EXECUTE: Final = messages.execute(b"")
 # How often a backend is made to say aloud that it takes the gateway's identities. Between, one that it does not take
 # (a key that is gone, clocks that have drifted apart) would make everybody nobody without a word.
 VERIFY_EVERY_SECONDS: Final = 15.0
-# What is left of a seal's life must last until the statement has begun; from then on Postgres counts from its start.
-REUSE_SECONDS: Final = LIFETIME_SECONDS - 25.0
-MOST_KEPT_BYTES: Final = 512 * 1024
-_ENTRY_BYTES: Final = 250
 
 
 class IdentityMessages:
@@ -37,8 +34,7 @@ class IdentityMessages:
         self._new_name = new_name
         self._known: dict[bytes, Step] = {}
         self._verified_at = float("-inf")
-        self._kept: dict[bytes, tuple[ContextSigner, bytes, bytes, float, bytes]] = {}
-        self._kept_bytes = 0
+        self._kept = KeptSeals()
 
     def add(self, identity: SessionIdentity, parts: list[bytes], steps: list[Step]) -> None:
         """Appends the messages and the step that make ``identity`` the transaction's."""
@@ -54,19 +50,11 @@ class IdentityMessages:
             self._add_call(KEEP_SQL, identity.sealed(self._process_id), parts, steps)
             return
         steps.append(step)
-        kept = self._kept.get(identity.claims)
-        if (
-            kept is not None
-            and kept[0] is identity.signer
-            and kept[1] == identity.subject
-            and kept[2] == identity.membership
-            and now - kept[3] < REUSE_SECONDS
-        ):
-            parts.append(kept[4])
-            return
-        message = _call(step, identity.sealed(self._process_id))
+        message = self._kept.get(identity, now)
+        if message is None:
+            message = _call(step, identity.sealed(self._process_id))
+            self._kept.keep(identity, now, message)
         parts.append(message)
-        self._keep(identity, now, message)
 
     def learn(self, step: Step) -> bool:
         """The backend has parsed the statement of ``step``; False where it knew one with this text already."""
@@ -82,8 +70,7 @@ class IdentityMessages:
     def forget_all(self) -> None:
         """The backend knows none of the statements any more."""
         self._known.clear()
-        self._kept.clear()
-        self._kept_bytes = 0
+        self._kept.forget_all()
 
     def _add_call(self, sql: bytes, values: Sequence[bytes], parts: list[bytes], steps: list[Step]) -> None:
         step = self._known.get(sql)
@@ -94,14 +81,6 @@ class IdentityMessages:
             parts.append(messages.parse(prepared.name, sql, (TEXT_OID,) * len(values)))
         parts.append(_call(step, values))
         steps.append(step)
-
-    def _keep(self, identity: SessionIdentity, now: float, message: bytes) -> None:
-        weight = len(message) + len(identity.claims) + _ENTRY_BYTES
-        if self._kept_bytes + weight > MOST_KEPT_BYTES:
-            self._kept.clear()
-            self._kept_bytes = 0
-        self._kept_bytes += weight
-        self._kept[identity.claims] = (identity.signer, identity.subject, identity.membership, now, message)
 
 
 def _call(step: Step, values: Sequence[bytes]) -> bytes:

@@ -4,7 +4,8 @@ from rowgate.pgwire import messages
 from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres import identity_messages as kept
 from rowgate.postgres.exchange import Step
-from rowgate.postgres.identity_messages import KEEP_SQL, REUSE_SECONDS, VERIFY_SQL, IdentityMessages
+from rowgate.postgres.identity_messages import KEEP_SQL, VERIFY_SQL, IdentityMessages
+from rowgate.postgres.kept_seals import REUSE_SECONDS
 from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, SessionIdentity
 
 SECRET = bytes(32)
@@ -115,14 +116,6 @@ def test_it_ends_with_the_users_token() -> None:
     backend, signer = ready_backend()
     parts, _ = backend.ask(identity(signer, b"short", expires_at=1005.0))
     assert b"0000001005" in b"".join(parts)
-
-
-def test_what_is_kept_is_bounded() -> None:
-    backend, signer = ready_backend()
-    for number in range(200):
-        backend.ask(identity(signer, b"%05d" % number * 4000))
-    held = sum(len(entry[4]) for entry in vars(backend.identities)["_kept"].values())
-    assert 0 < held <= kept.MOST_KEPT_BYTES
 
 
 def test_nothing_is_known_after_all_is_forgotten() -> None:
