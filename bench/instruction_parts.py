@@ -12,7 +12,7 @@ import gc
 import os
 import platform
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,15 +60,29 @@ class StillLoop(asyncio.SelectorEventLoop):
 
 
 class AtOnce:
-    """An event loop as far as an HTTP connection needs it: a task runs to its end where it is made."""
+    """An event loop as far as an HTTP connection needs it, with one task, which runs where it is woken and waits for
+    requests alone. It is its own task and its own future."""
 
-    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs ``work``, which never waits."""
-        try:
-            work.send(None)
-        except StopIteration:
-            return
-        raise SystemExit("an answer that is at hand must not wait")
+    def create_task(self, work: Coroutine[Any, Any, None]) -> AtOnce:
+        """Runs ``work`` until it waits for the next request."""
+        self._work = work
+        work.send(None)
+        return self
+
+    def create_future(self) -> AtOnce:
+        """What the task waits for."""
+        return self
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+    def done(self) -> bool:
+        """Whether it waits no more."""
+        return False
+
+    def set_result(self, result: None) -> None:
+        """Runs the task on until it waits again."""
+        self._work.send(None)
 
 
 def repeat(work: Callable[[int], object]) -> Callable[[int], None]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rowgate.errors import QueueFull
+from rowgate.gateway.http.connection import MOST_PIPELINED
 from rowgate.gateway.http.message import HttpRequest, RequestIds
 from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.listener import listen
@@ -109,6 +110,21 @@ async def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     for number in range(10):
         client.send(b"%d" % number)
     assert [(await client.answer())[2] for _ in range(10)] == [b"[%d]" % number for number in range(10)]
+
+
+@pytest.mark.parametrize("answered_before", [0, 1, 3])
+async def test_so_many_may_wait_and_no_more(client: Client, answered_before: int) -> None:
+    """Also on a connection that has waited for its next request."""
+    for _ in range(answered_before):
+        assert (await client.post(b"0"))[0] == 200
+    client.writer.write(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n7" * 200)
+    statuses = []
+    while not statuses or statuses[-1] == 200:
+        status, headers, _ = await client.answer()
+        statuses.append(status)
+    assert (statuses[-1], headers["connection"]) == (400, "close")
+    assert len(statuses) <= MOST_PIPELINED + 2
+    assert await client.ended()
 
 
 GARBAGE = b"{ } \0\r\n\r\n"

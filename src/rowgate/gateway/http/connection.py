@@ -48,6 +48,7 @@ class HttpConnection(asyncio.Protocol):
         self._refusal: Response | None = None
         self._waiting: deque[tuple[HttpRequest | Response, bytes | None, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None  # what the task waits for where nothing waits for it
         self._closing = False
         self._is_last = False
         self._is_http_1_0 = False
@@ -193,6 +194,8 @@ class HttpConnection(asyncio.Protocol):
         self._body = []
         if self._task is None:
             self._task = self._server.loop.create_task(self._serve())
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
         elif len(self._waiting) > MOST_PIPELINED:
             self._refuse_and_close(error_response(MalformedHeader("too many pipelined requests")))
 
@@ -223,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
         if sessions is None or not is_websocket or self._parser.get_http_version() != "1.1":
             self._refuse_and_close(error_response(MalformedHeader("no Upgrade but that to a WebSocket is served here")))
             return
-        if self._refusal is not None or transport is None or self._task is not None or self._waiting:
+        if self._refusal is not None or transport is None or self.is_busy or self._waiting:
             self._refuse_and_close(self._refusal or error_response(MalformedHeader("a WebSocket needs its connection")))
             return
         full = sessions.refusal()
@@ -241,14 +244,20 @@ class HttpConnection(asyncio.Protocol):
         self._closing = True
         self._server.forget(self)
         self._parser = None  # nothing of this object stays behind
+        if self._task is not None:
+            self._task.cancel()
         WebSocketStream(sessions, _host_name(headers.get(b"host", b""))).take_over(transport, data)
 
     # --- answering --------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Answers what waits, in order; ends when nothing does."""
+        """Answers what comes, in order, until the connection closes: to make a task for each request costs more than to
+        wake the one that there is."""
         try:
-            while self._waiting and not self._closing:
+            while not self._closing:
+                if not self._waiting:
+                    await self._next_request()
+                    continue
                 waiting, origin, keep_alive = self._waiting.popleft()
                 self._answering = origin, keep_alive
                 response = waiting if isinstance(waiting, Response) else await self._server.answer(waiting)
@@ -267,6 +276,14 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._task = None
             self.since = self._server.now
+
+    async def _next_request(self) -> None:
+        self.since = self._server.now
+        self._idle = self._server.loop.create_future()
+        try:
+            await self._idle
+        finally:
+            self._idle = None
 
     async def _write_rest(self, pieces: Sequence[bytes]) -> None:
         """As fast as the client reads, and with a turn for everybody else after each piece."""
@@ -311,7 +328,7 @@ class HttpConnection(asyncio.Protocol):
         """Ends the connection with ``response``, behind the answers to what came before it."""
         if self._closing or self._is_last:
             return
-        if self._task is None:
+        if not self.is_busy:
             self._write(self._server.writer.write(response, origin=None, keep_alive=False))
             self.close()
         else:
@@ -327,7 +344,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether a request of this connection is being answered."""
-        return self._task is not None
+        return self._task is not None and (self._idle is None or bool(self._waiting))
 
     @property
     def unwritten_bytes(self) -> int:
