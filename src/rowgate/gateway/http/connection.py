@@ -255,9 +255,11 @@ class HttpConnection(asyncio.Protocol):
         wake the one that there is."""
         try:
             while not self._closing:
-                if not self._waiting:
-                    await self._next_request()
-                    continue
+                while not self._waiting:
+                    self.since = self._server.now
+                    self._idle = self._server.loop.create_future()
+                    await self._idle
+                    self._idle = None
                 waiting, origin, keep_alive = self._waiting.popleft()
                 self._answering = origin, keep_alive
                 response = waiting if isinstance(waiting, Response) else await self._server.answer(waiting)
@@ -274,16 +276,8 @@ class HttpConnection(asyncio.Protocol):
                 if not self._writable.is_set():
                     await self._writable.wait()
         finally:
-            self._task = None
+            self._task = self._idle = None
             self.since = self._server.now
-
-    async def _next_request(self) -> None:
-        self.since = self._server.now
-        self._idle = self._server.loop.create_future()
-        try:
-            await self._idle
-        finally:
-            self._idle = None
 
     async def _write_rest(self, pieces: Sequence[bytes]) -> None:
         """As fast as the client reads, and with a turn for everybody else after each piece."""

@@ -96,7 +96,8 @@ class AnswerWriter:
             and response.content_type is JSON
         ):
             start = JSON_STATUS_LINES[response.status]
-            return b"%b%b%b%d\r\n\r\n%b" % (start, self._ids.next(), self._after_id, response.size, body)
+            size = response.size if response.rest else len(body)
+            return b"%b%b%b%d\r\n\r\n%b" % (start, self._ids.next(), self._after_id, size, body)
         parts = self._head(response, origin, keep_alive)
         parts.append(b"Content-Length: %d\r\n\r\n" % response.size)
         parts.append(body)
