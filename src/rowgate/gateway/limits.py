@@ -129,6 +129,11 @@ class Limits:
             retry_after=ceil(wait),
         )
 
+    def owes(self, principal: Principal | None, endpoint: str) -> bool:
+        """Whether a rate's bucket owes for results."""
+        now = self._clock()
+        return any(self._rates[name].owes(key, now) for name, key in self._keys(principal, endpoint))
+
     def headers(self, principal: Principal | None, endpoint: str) -> Sequence[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""
         now = self._clock()

@@ -1,16 +1,21 @@
 """What flows to a client, no faster than it reads: the backend behind it is paused where the client is behind.
 
-So a result of any size takes a bounded amount of memory. Never looks at what flows.
+So a result of any size takes a bounded amount of memory. It is charged while it flows, and slows down where its bearer
+owes. Never looks at what flows.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from rowgate.gateway.sessions.stream import ClientStream
 
 WRITE_AHEAD_BYTES: Final = 256 * 1024
+CHARGED_AT_ONCE_BYTES: Final = 256 * 1024
+OWING_REST_SECONDS: Final = 0.05
+"""Between two charges of a result whose bearer owes: what has begun goes on, at 5 MiB a second."""
 
 
 class Source(Protocol):
@@ -24,16 +29,17 @@ class Source(Protocol):
 
 
 class Outflow:
-    """The way to one client. Only this object waits for the stream's ``drain``."""
+    """The way to one client. Only this object waits for the stream's ``drain``. ``charge`` counts bytes that have
+    flowed, and says whether their bearer owes; None where nobody pays."""
 
-    __slots__ = ("_draining", "_pieces", "_stream", "_written", "sent", "write")
+    __slots__ = ("_charge", "_draining", "_pieces", "_stream", "_uncharged", "_written", "write")
 
-    def __init__(self, stream: ClientStream) -> None:
+    def __init__(self, stream: ClientStream, charge: Callable[[int], bool] | None = None) -> None:
         self._stream = stream
+        self._charge = charge
         self._pieces: list[bytes] = []
         self._written = 0
-        self.sent = 0
-        """Bytes in all; whoever counts them sets it back."""
+        self._uncharged = 0
         self._draining: asyncio.Task[None] | None = None
         self.write = self._pieces.append
         """Takes bytes; they go out with the next ``flush``, because a write to a socket costs more than all else."""
@@ -44,15 +50,24 @@ class Outflow:
             data = b"".join(self._pieces)
             self._pieces.clear()
             self._written += len(data)
-            self.sent += len(data)
+            self._uncharged += len(data)
             self._stream.write(data)
 
     def relieve(self, source: Source) -> None:
-        """Sends what was written; pauses ``source`` until the client has read, where that is much."""
+        """Sends what was written; pauses ``source`` until the client has read, where that is much, and a while longer
+        where its bearer owes."""
         self.flush()
-        if self._written > WRITE_AHEAD_BYTES and self._draining is None:
+        rest = 0.0
+        if self._uncharged >= CHARGED_AT_ONCE_BYTES and self.charge():
+            rest = OWING_REST_SECONDS
+        if (rest or self._written > WRITE_AHEAD_BYTES) and self._draining is None:
             source.pause()
-            self._draining = asyncio.get_running_loop().create_task(self._drain(source))
+            self._draining = asyncio.get_running_loop().create_task(self._drain(source, rest))
+
+    def charge(self) -> bool:
+        """Counts what has flowed since the last time; whether its bearer owes."""
+        size, self._uncharged = self._uncharged, 0
+        return self._charge is not None and self._charge(size)
 
     async def drain(self) -> None:
         """Sends what was written, and waits while the client is behind."""
@@ -63,9 +78,11 @@ class Outflow:
             await self._stream.drain()
             self._written = 0
 
-    async def _drain(self, source: Source) -> None:
+    async def _drain(self, source: Source, rest: float) -> None:
         try:
             await self._stream.drain()
+            if rest:
+                await asyncio.sleep(rest)
         finally:
             self._written = 0
             self._draining = None

@@ -75,7 +75,7 @@ class Session:
         )
         self._judging = Judging(database, role, allowlist)
         self._end_at_once = not settings.expired_sessions_finish_transaction
-        self._outflow = Outflow(stream)
+        self._outflow = Outflow(stream, bearer.charge)
         self._state = SessionState()
         self._state.settings.begin(chosen, parameters)
         place = (database.endpoint, database.name, role)
@@ -261,8 +261,7 @@ class Session:
         if self._lease.relay.status != answers.IDLE:
             return
         self._state.portals.clear()
-        self._bearer.charge(self._outflow.sent)
-        self._outflow.sent = 0
+        self._outflow.charge()
         self._shared.ran_alone(backend.connection.last_seconds, succeeded=not self._lease.relay.erred)
         if self._lease.is_kept and not self._lease.relay.tainted and not backend.was_cancelled:
             self._settle_settings(backend)
