@@ -13,7 +13,7 @@ from rowgate.postgres.session_context import LIFETIME_SECONDS, ContextSigner, Se
 # What is left of a seal's life must last until the statement has begun; from then on Postgres counts from its start.
 REUSE_SECONDS: Final = LIFETIME_SECONDS - 25.0
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""Of a generation: some ten thousand users with claims of usual size. A new seal costs a quarter of all that a quick
+"""Of a generation: some ten thousand users with claims of usual size. A new seal costs a tenth of all that a quick
 request does."""
 _ENTRY_BYTES: Final = 250
 

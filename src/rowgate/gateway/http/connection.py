@@ -255,11 +255,12 @@ class HttpConnection(asyncio.Protocol):
         wake the one that there is."""
         try:
             while not self._closing:
-                while not self._waiting:
+                if not self._waiting:
                     self.since = self._server.now
                     self._idle = self._server.loop.create_future()
                     await self._idle
                     self._idle = None
+                    continue
                 waiting, origin, keep_alive = self._waiting.popleft()
                 self._answering = origin, keep_alive
                 response = waiting if isinstance(waiting, Response) else await self._server.answer(waiting)
