@@ -69,6 +69,7 @@ class SessionUser:
         self._expires = 0.0
         self._renews = True
         self._last_word = ""
+        self._answered_at = 0.0  # since then the session may have been ended, which is read with the next operation
         self._written: list[str] = []
         self._operations: tuple[tuple[int, Callable[[Any], Coroutine[Any, Any, bool]]], ...] = (
             (25, self._facts),
@@ -112,6 +113,7 @@ class SessionUser:
             self._fail("login", problem, began)
             return
         self._tally.right(self._front, "login")
+        self._answered_at = time.monotonic()
         weights = [weight for weight, _ in self._operations]
         for _ in range(self._chance.randint(*OPERATIONS_OF_A_SESSION)):
             await asyncio.sleep(self._chance.expovariate(1 / self._pause))
@@ -145,7 +147,6 @@ class SessionUser:
 
     async def _attempt(self, name: str, operation: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
         """Runs one operation, which says whether its answer was right."""
-        began = time.monotonic()
         self._written.clear()
         running = asyncio.get_running_loop().create_task(operation(self._connection))
         try:
@@ -160,9 +161,10 @@ class SessionUser:
                 self._tally.right(self._front, name)
                 self._written.clear()
         except psycopg.Error as problem:
-            self._fail(name, problem, began)
+            self._fail(name, problem, self._answered_at)
         finally:
             running.cancel()
+        self._answered_at = time.monotonic()
         self._rows.doubt(self._written)
         if self._connection is not None and self._connection.closed:
             self._drop()
