@@ -129,10 +129,10 @@ class Limits:
             retry_after=ceil(wait),
         )
 
-    def owes(self, principal: Principal | None, endpoint: str) -> float:
-        """In how many seconds no rate's bucket owes for results any more; 0 where none does."""
+    def owes(self, principal: Principal | None, endpoint: str) -> bool:
+        """Whether a rate's bucket owes for results."""
         now = self._clock()
-        return max((self._rates[name].owes(key, now) for name, key in self._keys(principal, endpoint)), default=0.0)
+        return any(self._rates[name].owes(key, now) for name, key in self._keys(principal, endpoint))
 
     def headers(self, principal: Principal | None, endpoint: str) -> Sequence[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""

@@ -103,10 +103,8 @@ def test_large_results_count_as_more_statements_and_may_be_owed() -> None:
     assert refused.value.retry_after == 11, "a bucket's worth is the most that is owed"
     with pytest.raises(RateExceeded) as waited:
         limits.check_debt(alice, "")
-    assert limits.owes(alice, "") == 10
     assert waited.value.retry_after == 10, "until it owes nothing"
     clock.now += 10
-    assert limits.owes(alice, "") == limits.owes(None, "") == 0
     limits.check_debt(alice, "")
     assert limits.headers(None, "") == ()
     limits.charge(None, "", 1000 << 20)

@@ -37,11 +37,11 @@ class Source:
 
 
 class Bearer:
-    def __init__(self, *, owes: float) -> None:
+    def __init__(self, *, owes: bool) -> None:
         self.owes = owes
         self.charged: list[int] = []
 
-    def charge(self, size: int) -> float:
+    def charge(self, size: int) -> bool:
         self.charged.append(size)
         return self.owes
 
@@ -52,7 +52,7 @@ def outflow_of(bearer: Bearer) -> tuple[Outflow, Any, Source]:
 
 
 async def test_a_result_is_charged_while_it_flows_and_its_rest_at_the_end() -> None:
-    bearer = Bearer(owes=0.0)
+    bearer = Bearer(owes=False)
     outflow, stream, source = outflow_of(bearer)
     for _ in range(3):
         outflow.write(bytes(CHARGED_AT_ONCE_BYTES - 1))
@@ -64,27 +64,24 @@ async def test_a_result_is_charged_while_it_flows_and_its_rest_at_the_end() -> N
     assert len(stream.written) == sum(bearer.charged)
 
 
-@pytest.mark.parametrize(("owes", "rest"), [(0.3, 0.3), (20.0, module.LONGEST_REST_SECONDS)])
-async def test_where_its_bearer_owes_a_result_waits_between_its_pieces(
-    monkeypatch: pytest.MonkeyPatch, owes: float, rest: float
-) -> None:
+async def test_where_its_bearer_owes_a_result_waits_between_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
-    outflow, _, source = outflow_of(Bearer(owes=owes))
+    outflow, _, source = outflow_of(Bearer(owes=True))
     outflow.write(bytes(CHARGED_AT_ONCE_BYTES))
     outflow.relieve(source)
     assert source.paused.is_set()
     async with asyncio.timeout(10):
         await source.resumed.wait()
-    assert slept == [rest]
+    assert slept == [module.OWING_REST_SECONDS]
 
 
 async def test_small_results_never_wait_for_that() -> None:
-    outflow, _, source = outflow_of(Bearer(owes=1.0))
+    outflow, _, source = outflow_of(Bearer(owes=True))
     for _ in range(100):
         outflow.write(bytes(1000))
         outflow.relieve(source)
@@ -93,7 +90,7 @@ async def test_small_results_never_wait_for_that() -> None:
 
 
 async def test_a_client_that_is_behind_pauses_its_backend_until_it_has_read() -> None:
-    outflow, stream, source = outflow_of(Bearer(owes=0.0))
+    outflow, stream, source = outflow_of(Bearer(owes=False))
     stream.reads.clear()
     outflow.write(bytes(module.WRITE_AHEAD_BYTES + 1))
     outflow.relieve(source)

@@ -115,10 +115,10 @@ class Bearer:
         """After a wait: raises RateExceeded where other results of its subject have left it owing."""
         self._limits.check_debt(self.principal, self._database.endpoint)
 
-    def charge(self, size: int) -> float:
-        """Counts what was sent, in bytes, against its rates; in how many seconds none of them owes."""
+    def charge(self, size: int) -> bool:
+        """Counts what was sent, in bytes, against its rates; whether one of them owes."""
         if not self._limits.has_rates:
-            return 0.0
+            return False
         self._limits.charge(self.principal, self._database.endpoint, size)
         return self._limits.owes(self.principal, self._database.endpoint)
 
