@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,8 +16,13 @@ from rowgate.gateway.http.server import HttpServer
 from rowgate.gateway.listener import listen
 from rowgate.gateway.response import Response
 from rowgate.settings import Settings
+from tests.unit.gateway.fronts import until
 
 DEADLINE = 5
+
+
+class Headers(list[tuple[bytes, bytes]]):
+    """A list that can be watched."""
 
 
 class Echo:
@@ -26,8 +32,13 @@ class Echo:
         self.started = asyncio.Event()
         self.release = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.made: list[weakref.ref[Headers]] = []
 
     async def sql(self, request: HttpRequest) -> Response:
+        if request.body == b"pieces":
+            headers = Headers([(b"X", b"y")])
+            self.made.append(weakref.ref(headers))
+            return Response(200, b"[", headers, rest=(b"1", b"2", b"]"))
         if request.body == b"wait":
             self.started.set()
             try:
@@ -125,6 +136,12 @@ async def test_so_many_may_wait_and_no_more(client: Client, answered_before: int
     assert (statuses[-1], headers["connection"]) == (400, "close")
     assert len(statuses) <= MOST_PIPELINED + 2
     assert await client.ended()
+
+
+async def test_nothing_of_an_answer_is_kept_while_a_client_is_idle(echo: Echo, client: Client) -> None:
+    for _ in range(2):
+        assert (await client.post(b"pieces"))[2] == b"[12]"
+    await until(lambda: len(echo.made) == 2 and all(one() is None for one in echo.made))
 
 
 GARBAGE = b"{ } \0\r\n\r\n"

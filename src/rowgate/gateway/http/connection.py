@@ -274,6 +274,7 @@ class HttpConnection(asyncio.Protocol):
                     keep_alive = self._end_body(response)
                 if not keep_alive:
                     self.close()
+                del waiting, response  # a client that asks no more would keep its token here, and megabytes
                 if not self._writable.is_set():
                     await self._writable.wait()
         finally:
