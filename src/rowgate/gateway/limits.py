@@ -113,13 +113,17 @@ class Limits:
             if wait:
                 raise self._exceeded(name, wait)
 
-    def charge(self, principal: Principal | None, endpoint: str, size: int) -> None:
-        """Counts a result of ``size`` bytes against every rate: each whole 16 KiB of it as one more statement."""
+    def charge(self, principal: Principal | None, endpoint: str, size: int) -> bool:
+        """Counts a result of ``size`` bytes against every rate: each whole 16 KiB of it as one more statement. Whether
+        that leaves one of them owing."""
         statements = size // BYTES_OF_A_STATEMENT
+        owes = False
         if statements:
             now = self._clock()
             for name, key in self._keys(principal, endpoint):
                 self._rates[name].charge(key, statements, now)
+                owes = owes or self._rates[name].owes(key, now) > 0
+        return owes
 
     def _exceeded(self, name: str, wait: float) -> RateExceeded:
         return RateExceeded(
@@ -128,11 +132,6 @@ class Limits:
             hint=f"Try again in {ceil(wait)} s, or raise {name}_rate.",
             retry_after=ceil(wait),
         )
-
-    def owes(self, principal: Principal | None, endpoint: str) -> bool:
-        """Whether a rate's bucket owes for results."""
-        now = self._clock()
-        return any(self._rates[name].owes(key, now) for name, key in self._keys(principal, endpoint))
 
     def headers(self, principal: Principal | None, endpoint: str) -> Sequence[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4)."""

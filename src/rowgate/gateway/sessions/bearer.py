@@ -116,11 +116,8 @@ class Bearer:
         self._limits.check_debt(self.principal, self._database.endpoint)
 
     def charge(self, size: int) -> bool:
-        """Counts what was sent, in bytes, against its rates; whether one of them owes."""
-        if not self._limits.has_rates:
-            return False
-        self._limits.charge(self.principal, self._database.endpoint, size)
-        return self._limits.owes(self.principal, self._database.endpoint)
+        """Counts what was sent, in bytes, against its rates; whether that leaves one of them owing."""
+        return self._limits.has_rates and self._limits.charge(self.principal, self._database.endpoint, size)
 
     def admit(self) -> None:
         """Takes a place for what runs now, until ``leave``. Raises ConcurrencyExceeded."""
