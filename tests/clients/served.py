@@ -94,7 +94,8 @@ class Served:
     def busy(self) -> int:
         with psycopg.connect(self.prepared.admin_url, autocommit=True) as connection:
             row = connection.execute(
-                "select count(*) from pg_stat_activity where state = 'active' and usename = 'rowgate_authenticated'"
+                "select count(*) from pg_stat_activity where state = 'active' "
+                "and usename in (select login_name from rowgate.exposed_role)"
             ).fetchone()
         return row[0] if row else 0
 

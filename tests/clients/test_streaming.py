@@ -146,7 +146,7 @@ def waits_for_the_client(served: Served) -> bool:
     with psycopg.connect(served.prepared.admin_url) as connection:
         row = connection.execute(
             "select count(*) from pg_stat_activity "
-            "where wait_event = 'ClientWrite' and usename = 'rowgate_authenticated'"
+            "where wait_event = 'ClientWrite' and usename in (select login_name from rowgate.exposed_role)"
         ).fetchone()
     return row == (1,)
 

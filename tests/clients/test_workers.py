@@ -132,8 +132,7 @@ def test_clients_and_connections_to_postgres_are_spread_over_the_workers(service
         held = []
         while not all(one.done() for one in running):
             row = admin.execute(
-                "select count(*) from pg_stat_activity where usename = 'rowgate_authenticated' and datname = %s",
-                [service.prepared.name],
+                "select count(*) from pg_stat_activity where usename in (select login_name from rowgate.exposed_role)"
             ).fetchone()
             held.append(row[0] if row else 0)
         assert max(held) == POOL
@@ -141,10 +140,11 @@ def test_clients_and_connections_to_postgres_are_spread_over_the_workers(service
 
 
 def active(service: Gateways, text: str) -> int:
-    """How many backends of the exposed role run a statement with this in it."""
-    query = "select count(*) from pg_stat_activity where state = 'active' and datname = %s and strpos(query, %s) > 0"
+    """How many backends of this database's exposed roles run a statement with this in it."""
+    query = "select count(*) from pg_stat_activity where state = 'active' and strpos(query, %s) > 0"
+    mine = " and usename in (select login_name from rowgate.exposed_role)"
     with service.prepared.admin() as admin:
-        row = admin.execute(query + " and usename = 'rowgate_authenticated'", [service.prepared.name, text]).fetchone()
+        row = admin.execute((query + mine).encode(), [text]).fetchone()
     return row[0] if row else 0
 
 
