@@ -122,6 +122,9 @@ class SessionHost:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = self.loop.time()
-            for stream in list(self._watched):
-                stream.check(now)
+            self._check_watched(self.loop.time())
+
+    def _check_watched(self, now: float) -> None:
+        """A function of its own: a variable of the sweep's would keep the last client until another came."""
+        for stream in list(self._watched):
+            stream.check(now)

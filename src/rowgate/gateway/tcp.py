@@ -155,6 +155,10 @@ class TcpStream(ByteStream, asyncio.BufferedProtocol):
         elif not self._closing:
             self._first(data)
 
+    def eof_received(self) -> bool:
+        """The client sends no more: without a session there is nobody to answer it, as with probes of the port."""
+        return super().eof_received() and self._stage not in (Stage.SILENT, Stage.REFUSED)
+
     def check(self, now: float) -> None:
         """Once a second: also the clients that say nothing, or do not finish their handshake."""
         if self._stage is Stage.SERVED or self._closing:

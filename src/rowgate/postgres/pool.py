@@ -401,11 +401,15 @@ class Pool:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._refuse_late(self._loop.time())
-            oldest = self._loop.time() - self._statement_timeout - SWEEP_GRACE_SECONDS
-            for connection in list(self._all):
-                if connection.busy_since is not None and connection.busy_since < oldest and not connection.expired:
-                    connection.expired = True
-                    self._spawn(self._expire(connection, connection.busy_since))
+            self._expire_late(self._loop.time() - self._statement_timeout - SWEEP_GRACE_SECONDS)
+
+    def _expire_late(self, oldest: float) -> None:
+        """Ends what has run since before ``oldest`` (the loop's seconds). A variable of the sweep's would keep the last
+        connection until there is another."""
+        for connection in list(self._all):
+            if connection.busy_since is not None and connection.busy_since < oldest and not connection.expired:
+                connection.expired = True
+                self._spawn(self._expire(connection, connection.busy_since))
 
     async def _expire(self, connection: Connection, busy_since: float) -> None:
         await self._opener.cancel(connection)

@@ -128,3 +128,20 @@ def test_a_client_that_has_left_is_freed(
             await until(lambda: not connections(but=before))
 
     uvloop.run(visit())
+
+
+@pytest.mark.parametrize("front", ["tcp_port", "http_port"])
+def test_a_client_that_was_seen_by_a_sweep_is_freed(without_collector: None, front: str) -> None:
+    """Once a second clients are looked at, and nothing of that look stays with the last one of them."""
+
+    async def visit() -> None:
+        before = frozenset(map(id, connections()))
+        async with running() as fronts:
+            async with connected(getattr(fronts, front)):
+                seen = fronts.http.now
+                await until(lambda: bool(connections(but=before)) and fronts.http.now > seen + 1)
+            await until(lambda: not fronts.host.clients and not fronts.http.connections)
+            fronts.sessions.streams.clear()
+            await until(lambda: not connections(but=before))
+
+    uvloop.run(visit())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 import weakref
 from collections.abc import AsyncIterator
 
@@ -33,8 +34,10 @@ class Echo:
         self.release = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.made: list[weakref.ref[Headers]] = []
+        self.received: list[dict[bytes, bytes]] = []
 
     async def sql(self, request: HttpRequest) -> Response:
+        self.received.append(request.headers)
         if request.body == b"pieces":
             headers = Headers([(b"X", b"y")])
             self.made.append(weakref.ref(headers))
@@ -142,6 +145,12 @@ async def test_nothing_of_an_answer_is_kept_while_a_client_is_idle(echo: Echo, c
     for _ in range(2):
         assert (await client.post(b"pieces"))[2] == b"[12]"
     await until(lambda: len(echo.made) == 2 and all(one() is None for one in echo.made))
+
+
+async def test_no_token_is_kept_while_a_client_is_idle(echo: Echo, client: Client) -> None:
+    await client.post(b"1", "Authorization: Bearer x")
+    ours = 2  # echo's own list, and the argument of getrefcount
+    await until(lambda: sys.getrefcount(echo.received[0]) == ours)
 
 
 GARBAGE = b"{ } \0\r\n\r\n"

@@ -180,6 +180,15 @@ async def test_there_are_only_so_many_places() -> None:
             assert await exactly(reader, 4) == b"free"
 
 
+async def test_a_client_that_leaves_without_a_word_takes_no_place() -> None:
+    """So do the probes of a load balancer, many a minute."""
+    async with running() as fronts, connected(fronts.tcp_port) as (reader, writer):
+        await until(lambda: fronts.host.clients == 1)
+        writer.write_eof()
+        assert await rest(reader) == b""
+        await until(lambda: fronts.host.clients == 0)
+
+
 async def test_a_client_that_says_nothing_loses_its_place() -> None:
     async with running(login_timeout_seconds=1) as fronts, connected(fronts.tcp_port) as (reader, _):
         assert await rest(reader) == b""

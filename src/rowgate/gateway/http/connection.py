@@ -122,8 +122,6 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request starts."""
         self._url = b""
-        self._headers = {}
-        self._body = []
         self._body_bytes = 0
         self._refusal = None
 
@@ -192,6 +190,7 @@ class HttpConnection(asyncio.Protocol):
             self._is_http_1_0 = self._parser.get_http_version() == "1.0"
             self._waiting.append((request, origin, keep_alive))
         self._body = []
+        self._headers = {}  # an idle client's token would stay in memory
         if self._task is None:
             self._task = self._server.loop.create_task(self._serve())
         elif self._idle is not None and not self._idle.done():

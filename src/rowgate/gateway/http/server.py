@@ -167,21 +167,25 @@ class HttpServer:
 
     async def _sweep(self) -> None:
         """Once a second: the clock, and the clients that are too slow. One task for all connections."""
-        slow = self._settings.request_timeout_seconds
-        idle = self._settings.keep_alive_seconds
         while True:
             await asyncio.sleep(1.0)
             self.now = self.loop.time()
             self.writer.tick(time.time())
-            for connection in list(self.connections):
-                unwritten = connection.unwritten_bytes
-                if unwritten and unwritten < connection.unwritten:
-                    connection.since = self.now  # the client reads, however slowly
-                connection.unwritten = unwritten
-                age = self.now - connection.since
-                if connection.receiving and age > slow:
-                    connection.time_out(MalformedHeader("the request did not arrive in time"))
-                elif unwritten and age > slow:
-                    connection.abort()
-                elif not unwritten and not connection.is_busy and not connection.receiving and age > idle:
-                    connection.close()
+            self._end_slow()
+
+    def _end_slow(self) -> None:
+        """A function of its own: a variable of the sweep's would keep the last client until another came."""
+        slow = self._settings.request_timeout_seconds
+        idle = self._settings.keep_alive_seconds
+        for connection in list(self.connections):
+            unwritten = connection.unwritten_bytes
+            if unwritten and unwritten < connection.unwritten:
+                connection.since = self.now  # the client reads, however slowly
+            connection.unwritten = unwritten
+            age = self.now - connection.since
+            if connection.receiving and age > slow:
+                connection.time_out(MalformedHeader("the request did not arrive in time"))
+            elif unwritten and age > slow:
+                connection.abort()
+            elif not unwritten and not connection.is_busy and not connection.receiving and age > idle:
+                connection.close()
