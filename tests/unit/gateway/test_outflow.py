@@ -64,7 +64,11 @@ async def test_a_result_is_charged_while_it_flows_and_its_rest_at_the_end() -> N
     assert len(stream.written) == sum(bearer.charged)
 
 
-async def test_where_its_bearer_owes_a_result_waits_between_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 4, 100])
+async def test_where_its_bearer_owes_a_result_waits_for_as_long_as_it_is_large(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Rows of a megabyte flow no faster than small ones."""
     slept = []
 
     async def sleep(seconds: float) -> None:
@@ -72,12 +76,13 @@ async def test_where_its_bearer_owes_a_result_waits_between_its_pieces(monkeypat
 
     monkeypatch.setattr(module.asyncio, "sleep", sleep)
     outflow, _, source = outflow_of(Bearer(owes=True))
-    outflow.write(bytes(CHARGED_AT_ONCE_BYTES))
+    outflow.write(bytes(rows * CHARGED_AT_ONCE_BYTES))
     outflow.relieve(source)
     assert source.paused.is_set()
     async with asyncio.timeout(10):
         await source.resumed.wait()
-    assert slept == [module.OWING_REST_SECONDS]
+    pace = rows * CHARGED_AT_ONCE_BYTES / module.OWING_BYTES_A_SECOND
+    assert slept == [min(pace, module.LONGEST_REST_SECONDS)]
 
 
 async def test_small_results_never_wait_for_that() -> None:

@@ -14,8 +14,10 @@ from rowgate.gateway.sessions.stream import ClientStream
 
 WRITE_AHEAD_BYTES: Final = 256 * 1024
 CHARGED_AT_ONCE_BYTES: Final = 256 * 1024
-OWING_REST_SECONDS: Final = 0.05
-"""Between two charges of a result whose bearer owes: what has begun goes on, at 5 MiB a second."""
+OWING_BYTES_A_SECOND: Final = 2.5 * 1024 * 1024
+"""What has begun goes on where its bearer owes, at this pace."""
+LONGEST_REST_SECONDS: Final = 1.0
+"""After a row of many megabytes: nobody who waits for the end of a result takes it for dead."""
 
 
 class Source(Protocol):
@@ -57,9 +59,9 @@ class Outflow:
         """Sends what was written; pauses ``source`` until the client has read, where that is much, and a while longer
         where its bearer owes."""
         self.flush()
-        rest = 0.0
-        if self._uncharged >= CHARGED_AT_ONCE_BYTES and self.charge():
-            rest = OWING_REST_SECONDS
+        rest, size = 0.0, self._uncharged
+        if size >= CHARGED_AT_ONCE_BYTES and self.charge():
+            rest = min(size / OWING_BYTES_A_SECOND, LONGEST_REST_SECONDS)
         if (rest or self._written > WRITE_AHEAD_BYTES) and self._draining is None:
             source.pause()
             self._draining = asyncio.get_running_loop().create_task(self._drain(source, rest))
