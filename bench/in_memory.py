@@ -33,6 +33,7 @@ from rowgate.identity.revocation import NO_CHANGES, RevocationChanges
 from rowgate.pgwire import messages
 from rowgate.pgwire.server.connection_protocol import ConnectionProtocol
 from rowgate.postgres.connection import Connection
+from rowgate.postgres.statement_cache import StatementRoom
 from rowgate.registry.registry import ExposedRole, RegistrySnapshot, SessionKey
 from rowgate.settings import Settings
 
@@ -122,11 +123,11 @@ class MemoryOpener:
     def __init__(self, rows: int) -> None:
         self._rows = rows
 
-    async def open(self, login: object, on_lost: Callable[[Connection], None]) -> Connection:
+    async def open(self, login: object, on_lost: Callable[[Connection], None], room: StatementRoom) -> Connection:
         """A connection that is past its start."""
         backend = MemoryBackend(self._rows)
         connection = Connection(
-            process_id=4711, secret_key=b"key!", parameters={}, max_result_bytes=1 << 24, cache_size=100,
+            process_id=4711, secret_key=b"key!", parameters={}, max_result_bytes=1 << 24, room=room,
             on_lost=on_lost,
         )  # fmt: skip
         backend.connection = connection

@@ -173,7 +173,9 @@ class Settings:
         10, "How long somebody may have paused and catch up at once: a rate's bucket holds so many seconds.", low=1
     )
     max_sessions: int = _setting(10_000, "Clients that may be connected over WebSocket and TCP at once.", low=1)
-    statement_cache_size: int = _setting(256, "Prepared statements kept per connection to Postgres.", low=0)
+    statement_cache_size: int = _setting(
+        400, "Prepared statements kept for each connection of a pool; a busy one has those that others leave.", low=0
+    )
     token_cache_size: int = _setting(100_000, "Verified tokens kept until they expire.", low=0)
     token_leeway_seconds: int = _setting(30, "Clock difference tolerated in exp, nbf and iat.", low=0)
     login_timeout_seconds: int = _setting(15, "How long a client of the Postgres protocol may take to log in.", low=1)

@@ -61,7 +61,7 @@ class Exposed:
 
     def opener(self, **options: Any) -> Opener:
         """An opener with small bounds; ``options`` are the fields of ``Opener``."""
-        bounds: dict[str, Any] = {"connect_timeout": 5.0, "max_result_bytes": 1_000_000, "cache_size": 20}
+        bounds: dict[str, Any] = {"connect_timeout": 5.0, "max_result_bytes": 1_000_000}
         return Opener(**({"target": self.target()} | bounds | options))
 
     def login(self, name: str = "rowgate", *, server_timeout: float = 30.0) -> Login:
@@ -80,6 +80,7 @@ class Exposed:
         queue_timeout: float = 10.0,
         statement_timeout: float = 30.0,
         server_timeout: float = 30.0,
+        cache_size: int = 20,
         share: int = 100,
         party_queue_length: int | None = None,
         party_connections: int | None = None,
@@ -100,6 +101,7 @@ class Exposed:
             queue_length=queue_length,
             queue_timeout=queue_timeout,
             statement_timeout=statement_timeout,
+            statement_cache_size=cache_size,
             share=share,
             party_queue_length=party_queue_length,
             party_connections=party_connections,
@@ -110,6 +112,7 @@ class Exposed:
         finally:
             await pool.close()
         await eventually(lambda: not opened.backends())
+        await eventually(lambda: pool.prepared == 0)
         gc.collect()  # a failure that nobody asked for is reported when its future goes
         assert not unseen, unseen
 

@@ -162,7 +162,7 @@ async def test_too_many_connections_of_the_login_are_its_own_error(exposed: Expo
 
 def opener_to(port: int, connect_timeout: float = 0.3) -> Opener:
     target = Target.parse(f"host=127.0.0.1 port={port} user=x sslmode=disable")
-    return Opener(target, connect_timeout, max_result_bytes=1_000_000, cache_size=0)
+    return Opener(target, connect_timeout, max_result_bytes=1_000_000)
 
 
 @asynccontextmanager
@@ -238,7 +238,7 @@ async def test_a_server_that_is_down() -> None:
 
 async def test_a_name_that_no_server_has() -> None:
     target = Target.parse("host=no-such-host.invalid user=x sslmode=disable")
-    opener = Opener(target, connect_timeout=5.0, max_result_bytes=1000, cache_size=0)
+    opener = Opener(target, connect_timeout=5.0, max_result_bytes=1000)
     assert isinstance(await refusal(opener, ANYBODY), ConnectFailed)
 
 
@@ -282,7 +282,7 @@ async def test_opening_that_nobody_waits_for_any_more_is_ended() -> None:
 def superuser(server: PlainPostgres) -> tuple[Opener, Login]:
     """The superuser's way into a server without any database of the tests."""
     given = conninfo_to_dict(server.conninfo())
-    opener = Opener(Target.parse(server.conninfo()), connect_timeout=5.0, max_result_bytes=1_000_000, cache_size=0)
+    opener = Opener(Target.parse(server.conninfo()), connect_timeout=5.0, max_result_bytes=1_000_000)
     return opener, Login("postgres", str(given["password"]), "postgres", {})
 
 
@@ -313,7 +313,7 @@ async def refusal_after(opener: Opener, login: Login, *, signal_sent_at: float) 
 
 async def test_requests_wait_for_a_server_that_restarts(own_server: PlainPostgres) -> None:
     opener, login = superuser(own_server)
-    pool = Pool(opener, login, size=2, queue_length=10, queue_timeout=10, statement_timeout=10)
+    pool = Pool(opener, login, size=2, queue_length=10, queue_timeout=10, statement_timeout=10, statement_cache_size=0)
     try:
         assert table(await execute(pool, order("select 1"))) == [[("1",)]]
         await asyncio.to_thread(own_server.stop)
@@ -328,7 +328,15 @@ async def test_requests_wait_for_a_server_that_restarts(own_server: PlainPostgre
 
 
 async def test_requests_do_not_wait_for_ever_for_a_server_that_is_down() -> None:
-    pool = Pool(opener_to(reserve(), 0.3), ANYBODY, size=2, queue_length=10, queue_timeout=10, statement_timeout=10)
+    pool = Pool(
+        opener_to(reserve(), 0.3),
+        ANYBODY,
+        size=2,
+        queue_length=10,
+        queue_timeout=10,
+        statement_timeout=10,
+        statement_cache_size=0,
+    )
     try:
         problems = await asyncio.gather(*(failure(execute(pool, order("select 1"))) for _ in range(5)))
         assert all(isinstance(problem, ConnectFailed) for problem in problems)

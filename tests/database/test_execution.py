@@ -8,6 +8,7 @@ import pytest
 from rowgate.errors import ConnectionLost, DatabaseError, MalformedParameter, SetupIncomplete, UnsupportedStatement
 from rowgate.postgres.exchange import Outcome, Step
 from rowgate.postgres.execution import Order, _explain, execute, execute_alone
+from rowgate.postgres.prepared_statements import MOST_LEFT
 from tests.database.pools import Exposed, OpenPool, eventually, failure, order, statement, table
 from tests.servers import unique_name
 
@@ -254,6 +255,43 @@ async def test_the_number_of_prepared_statements_is_bounded(exposed: Exposed, ca
         # What has been pushed out is closed with the next exchange.
         counts = [int(await pool.value(KEPT) or 0) for _ in range(4)]
         assert counts[-1] <= cache_size
+
+
+async def test_what_other_backends_leave_of_their_room_a_busy_one_may_have(exposed: Exposed) -> None:
+    """Twelve for three of them."""
+    async with exposed.pool(size=3, cache_size=4) as pool:
+        mine, others = [f"select {number}" for number in range(12)], [f"select -{number}" for number in range(12)]
+        for text in mine * 2:
+            await pool.run(text)
+        assert await pool.value(KEPT) == "12" == str(pool.pool.prepared)
+        busy = await pool.pool.acquire()
+        for text in others * 2:
+            await pool.run(text)
+        assert await pool.value(KEPT + " and true") == "12" == str(pool.pool.prepared)
+        other = await pool.pool.acquire()
+        assert not busy.prepared.has_many_left
+        pool.pool.release(busy)
+        await pool.run(mine[0])
+        assert await pool.value(KEPT + " and 1 = 1") == "1"
+        pool.pool.release(other)
+
+
+async def test_an_idle_backend_closes_what_it_has_lost(exposed: Exposed) -> None:
+    size = MOST_LEFT
+    async with exposed.pool(size=2, cache_size=size // 2) as pool:
+        for text in [f"select {number}" for number in range(size)] * 2:
+            await pool.run(text)
+        left = await pool.pool.acquire()
+        for text in [f"select -{number}" for number in range(size)] * 2:
+            await pool.run(text)
+        assert left.prepared.has_many_left
+        pool.pool.release(left)
+        await eventually(lambda: not left.prepared.has_many_left and left.is_idle)
+        other = await pool.pool.acquire()  # the one that was used last
+        assert other is left
+        assert (await other.run([statement(KEPT)], keep=lambda _: False)).results
+        pool.pool.release(other)
+        assert await pool.value(KEPT) == "0"
 
 
 async def test_no_error_shows_the_name_of_a_prepared_statement(exposed: Exposed) -> None:

@@ -224,7 +224,7 @@ def test_a_missing_file_of_authorities_is_a_clear_error(encrypted: Encrypted, ru
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 def test_a_server_without_tls_is_refused(postgres: TestServer, run: Run, mode: str) -> None:
     target = Target.parse(psycopg.conninfo.make_conninfo(postgres.conninfo(), sslmode=mode))
-    opener = Opener(target, connect_timeout=5, max_result_bytes=1000, cache_size=0)
+    opener = Opener(target, connect_timeout=5, max_result_bytes=1000)
     problem = run(failure(opener.open(Login("postgres", "hunter2", "postgres", {}), _forget)))
     assert isinstance(problem, ConnectFailed)
     assert problem.message == "Postgres does not offer TLS."
@@ -255,7 +255,7 @@ def test_a_handshake_that_never_ends_costs_the_connect_timeout(run: Run) -> None
 
         async with await asyncio.start_server(answer, "127.0.0.1", port):
             target = Target.parse(f"host=127.0.0.1 port={port} user=x sslmode=require")
-            opener = Opener(target, connect_timeout=0.3, max_result_bytes=1000, cache_size=0)
+            opener = Opener(target, connect_timeout=0.3, max_result_bytes=1000)
             problem = await failure(opener.open(Login("x", "hunter2", "x", {}), _forget), 3.0)
             await asyncio.wait_for(gone.wait(), 3.0)
             return problem

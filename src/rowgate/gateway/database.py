@@ -332,6 +332,7 @@ class Database:
             queue_length=settings.queue_length,
             queue_timeout=settings.queue_timeout_ms / 1000,
             statement_timeout=settings.statement_timeout_ms / 1000,
+            statement_cache_size=settings.statement_cache_size,
             share=settings.subject_pool_percent,
             party_queue_length=settings.subject_queue_length,
             party_connections=settings.subject_connections,

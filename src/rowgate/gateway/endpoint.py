@@ -37,7 +37,6 @@ class Endpoint:
             target,
             connect_timeout=settings.connect_timeout_ms / 1000,
             max_result_bytes=settings.max_result_bytes,
-            cache_size=settings.statement_cache_size,
         )
         self._fetcher = HttpFetcher(
             allow_insecure_loopback=settings.insecure_issuers, networks=settings.issuer_networks

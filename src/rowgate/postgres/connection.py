@@ -1,15 +1,12 @@
 """One connection to Postgres that is past its start: runs exchanges one after the other, in one write each.
 
-Keeps the prepared statements of its backend in a bounded LRU, keyed by text; the role belongs to the connection, so
-the key is (role, text) as a whole. Never decides what may run, and never reuses itself after a doubt: a changed
+Never decides what may run, and never reuses itself after a doubt: a changed
 session parameter, a notification, an exhausted server or an unclean end mark it ``broken``, and its pool drops it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
 from typing import Final, Protocol
@@ -18,10 +15,11 @@ from rowgate.errors import ConnectionLost, ProtocolViolation, ResultTooLarge, Ro
 from rowgate.pgwire import messages
 from rowgate.pgwire.stream import MessageStream
 from rowgate.postgres.exchange import Exchange, Flow, Outcome, Prepared, Statement, Step
-from rowgate.postgres.identity_messages import EXECUTE, IdentityMessages
+from rowgate.postgres.identity_messages import EXECUTE
 from rowgate.postgres.inflow import Inflow
+from rowgate.postgres.prepared_statements import PreparedStatements
 from rowgate.postgres.session_context import SessionIdentity
-from rowgate.postgres.shared_statements import SharedStatements
+from rowgate.postgres.statement_cache import StatementRoom
 from rowgate.postgres.turns import Answered, Turns
 
 IDLE: Final = 0x49
@@ -54,7 +52,7 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """A backend of one database and role.
 
-    ``max_result_bytes`` bounds the answer of one exchange, ``cache_size`` the prepared statements, ``on_lost`` is
+    ``max_result_bytes`` bounds the answer of one exchange, ``room`` the prepared statements, ``on_lost`` is
     called once when the connection has gone.
     """
 
@@ -65,7 +63,7 @@ class Connection(asyncio.Protocol):
         secret_key: bytes,
         parameters: Mapping[str, str],
         max_result_bytes: int,
-        cache_size: int,
+        room: StatementRoom,
         on_lost: Callable[[Connection], None],
     ) -> None:
         self.process_id = process_id
@@ -98,14 +96,9 @@ class Connection(asyncio.Protocol):
         self.on_rest: Callable[[], None] | None = None
         """Called when it has answered whoever holds it, and waits for more."""
         self._listener: Listener | None = None
-        self._cache: OrderedDict[bytes, Prepared] = OrderedDict()
-        self._cache_size = cache_size
-        self._closing_names: list[bytes] = []
-        # Names that no statement of a client can guess, so that nothing can stand in for a prepared statement.
-        self._name_prefix = b"rowgate_" + secrets.token_hex(8).encode() + b"_"
-        self._name_counter = 0
-        self.identities = IdentityMessages(process_id, self._loop.time, self._new_name)
-        self.statements = SharedStatements(cache_size, self._new_name)
+        self.prepared = PreparedStatements(process_id, self._loop.time, room)
+        self.identities = self.prepared.identities
+        self.statements = self.prepared.of_sessions
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------
 
@@ -158,6 +151,7 @@ class Connection(asyncio.Protocol):
         if exchange is not None and exchange.error is not None:
             self._finish(exchange)  # the server said why before it closed
         self._fail(ConnectionLost("the connection to Postgres was lost while the statement ran"))
+        self.prepared.forget()
         self._on_lost(self)
 
     def _deliver(self, listener: Listener, data: bytes) -> None:
@@ -197,9 +191,7 @@ class Connection(asyncio.Protocol):
         the outcome. While another exchange is under way, this one is answered after it; both must only read then.
         """
         self._require_usable()
-        # First of all: after an error the server skips what is left of the exchange.
-        parts: list[bytes] = [messages.close_statement(name) for name in self._closing_names]
-        self._closing_names.clear()
+        parts = self.prepared.closes()
         steps: list[Step] = []
         if begin is not None:
             self._add_own(begin, "begin", parts, steps)
@@ -207,7 +199,7 @@ class Connection(asyncio.Protocol):
             self.identities.add(identity, parts, steps)
         named: dict[bytes, Prepared] = {}
         for statement in statements:
-            self._add(statement, keep, named, parts, steps)
+            self.prepared.add(statement, keep, named, parts, steps)
         if begin is not None:
             self._add_own(b"COMMIT", "commit", parts, steps)
         parts.append(messages.SYNC)
@@ -225,21 +217,13 @@ class Connection(asyncio.Protocol):
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
         self._require_usable()
         if sql == b"DISCARD ALL":
-            self._cache.clear()
-            self.identities.forget_all()
-            self.statements.forget_all()
+            self.prepared.forget()
         return self._start(Exchange([Step("own")]), messages.query(sql))
 
-    def forget_all(self) -> None:
-        """Forgets all prepared statements; the backend closes them with the next exchange."""
-        self._closing_names += [prepared.name for prepared in self._cache.values()]
-        self._cache.clear()
-        self.identities.forget_all()
-
-    def learn_identity(self, step: Step) -> None:
-        """The backend has parsed a statement that sets the identity; one that it knew already is not needed twice."""
-        if not self.identities.learn(step) and step.prepared is not None:
-            self._closing_names.append(step.prepared.name)
+    def run_closes(self) -> asyncio.Future[Outcome]:
+        """Closes what the backend has prepared and nobody needs, and nothing else."""
+        self._require_usable()
+        return self._start(Exchange([]), b"".join([*self.prepared.closes(), messages.SYNC]))
 
     def attach(self, listener: Listener) -> None:
         """From now on a session holds the connection: messages go to ``listener``, ``send`` is for it alone."""
@@ -356,39 +340,9 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _new_name(self) -> bytes:
-        self._name_counter += 1
-        return self._name_prefix + b"%x" % self._name_counter
-
     def _add_own(self, sql: bytes, name: str, parts: list[bytes], steps: list[Step]) -> None:
         parts += (messages.parse(b"", sql), messages.bind(b"", b"", ()), EXECUTE)
         steps.append(Step(name))
-
-    def _add(
-        self,
-        statement: Statement,
-        keep: Callable[[Statement], bool],
-        named: dict[bytes, Prepared],
-        parts: list[bytes],
-        steps: list[Step],
-    ) -> None:
-        sql = statement.sql
-        prepared = self._cache.get(sql)
-        if prepared is not None:
-            self._cache.move_to_end(sql)
-        else:
-            prepared = named.get(sql)
-        if prepared is not None and prepared.parameter_count == len(statement.parameters):
-            steps.append(prepared.step)
-        else:
-            prepared = Prepared(
-                self._new_name() if self._cache_size and keep(statement) else b"", len(statement.parameters)
-            )
-            if prepared.name:
-                named[sql] = prepared
-            parts += (messages.parse(prepared.name, sql), messages.describe_statement(prepared.name))
-            steps.append(Step("statement", prepared, parsed_here=True, sql=sql))
-        parts += (messages.bind_to(prepared.bind_head, statement.parameters), EXECUTE)
 
     def _receive_unasked(self, kind: int) -> None:
         """A notice is harmless; anything else says that the session is no longer what it was."""
@@ -401,7 +355,7 @@ class Connection(asyncio.Protocol):
         if self.longest is None or seconds > self.longest:
             self.longest = seconds
         outcome = exchange.outcome(seconds)
-        self._keep_prepared(exchange)
+        self.prepared.learn(exchange.parsed_steps)
         if exchange.state_changed or exchange.status == 0:
             self.broken = True
         if outcome.error is not None:
@@ -421,20 +375,6 @@ class Connection(asyncio.Protocol):
         self.busy_since = None
         if not was_awaited and self.on_free is not None:
             self.on_free(self)
-
-    def _keep_prepared(self, exchange: Answered) -> None:
-        for step in exchange.parsed_steps:
-            prepared = step.prepared
-            if prepared is None or not prepared.name:
-                continue
-            if step.kind == "context":
-                self.learn_identity(step)
-            elif prepared.shape is not None and step.sql not in self._cache:
-                self._cache[step.sql] = prepared
-            else:  # parsed, but not described; or an exchange ahead of it has parsed the same
-                self._closing_names.append(prepared.name)
-        while len(self._cache) > self._cache_size:
-            self._closing_names.append(self._cache.popitem(last=False)[1].name)
 
     def _fail(self, problem: RowgateError) -> None:
         self.busy_since = None

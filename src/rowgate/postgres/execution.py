@@ -146,7 +146,7 @@ async def _run_again(connection: Connection, order: Order, outcome: Outcome) -> 
         await connection.run_simple(b"ROLLBACK")
     if connection.broken:
         raise ConnectionLost("the connection to Postgres was lost while the statement ran")
-    connection.forget_all()
+    connection.prepared.doubt()
     return await _run(connection, order, _never)
 
 

@@ -17,6 +17,7 @@ from rowgate.errors import ConnectFailed, ConnectionLost, DatabaseError, Rowgate
 from rowgate.pgwire import messages
 from rowgate.pgwire.startup import Ready, Startup
 from rowgate.postgres.connection import Connection
+from rowgate.postgres.statement_cache import StatementRoom
 from rowgate.postgres.target import Target
 
 OpenedProtocol = TypeVar("OpenedProtocol", bound=asyncio.Protocol)
@@ -65,10 +66,11 @@ class Opener:
     target: Target
     connect_timeout: float
     max_result_bytes: int
-    cache_size: int
 
-    async def open(self, login: Login, on_lost: Callable[[Connection], None]) -> Connection:
-        """A connection that is ready for queries.
+    async def open(
+        self, login: Login, on_lost: Callable[[Connection], None], room: StatementRoom | None = None
+    ) -> Connection:
+        """A connection that is ready for queries, with its prepared statements in ``room`` (None: it keeps none).
 
         Raises DatabaseError when Postgres refuses the login, ServerStarting while it starts or stops, ConnectFailed
         when it cannot be reached in time.
@@ -80,7 +82,7 @@ class Opener:
                 secret_key=ready.secret_key,
                 parameters=ready.parameters,
                 max_result_bytes=self.max_result_bytes,
-                cache_size=self.cache_size,
+                room=StatementRoom(0) if room is None else room,
                 on_lost=on_lost,
             )
 

@@ -9,16 +9,19 @@ each. Where the first in a lane turns out to be slow, the others run elsewhere. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from rowgate.errors import ConcurrencyExceeded, ConnectFailed, QueueFull, QueueTimeout, RowgateError, ServerStarting
 from rowgate.postgres.connection import Connection
+from rowgate.postgres.exchange import Outcome
 from rowgate.postgres.fair_queue import FairQueue, Waiter
 from rowgate.postgres.holdings import Holdings
 from rowgate.postgres.known_texts import KnownTexts
 from rowgate.postgres.lanes import Lanes
 from rowgate.postgres.opening import Login, Opener
+from rowgate.postgres.statement_cache import StatementRoom
 
 SWEEP_SECONDS: Final = 0.25
 CANCEL_GRACE_SECONDS: Final = 2.0
@@ -30,7 +33,8 @@ LAST_RETRY_SECONDS: Final = 0.5
 
 
 class Pool:
-    """Connections of one login. ``size`` bounds them; ``queue_length`` bounds the requests that wait.
+    """Connections of one login. ``size`` bounds them, ``statement_cache_size`` how many statements each of them
+    keeps prepared, on average; ``queue_length`` bounds the requests that wait.
 
     ``queue_timeout`` and ``statement_timeout`` are in seconds. A party that holds a connection gets another one within
     its ``share`` in per cent, and within ``party_connections`` where its requests take long (None: no such bound), as
@@ -47,6 +51,7 @@ class Pool:
         queue_length: int,
         queue_timeout: float,
         statement_timeout: float,
+        statement_cache_size: int,
         share: int = 100,
         party_queue_length: int | None = None,
         party_connections: int | None = None,
@@ -57,6 +62,7 @@ class Pool:
         self._queue_length = queue_length
         self._queue_timeout = queue_timeout
         self._statement_timeout = statement_timeout
+        self._room = StatementRoom(statement_cache_size * size)
         self._party_queue_length = queue_length if party_queue_length is None else party_queue_length
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
@@ -83,6 +89,11 @@ class Pool:
     def counts(self) -> tuple[int, int, int]:
         """Connections open, connections idle, requests waiting."""
         return len(self._all), len(self._idle), len(self._waiters)
+
+    @property
+    def prepared(self) -> int:
+        """How many statements all its backends together keep prepared."""
+        return len(self._room)
 
     def take(self, shares: bool = False, party: Hashable = None) -> Connection | None:
         """A connection for one request, to be given back as one of ``acquire``; None when there is none.
@@ -194,7 +205,7 @@ class Pool:
         if self._closed:
             self.discard(connection)
             return
-        self._spawn(self._discard_session(connection))
+        self._spawn(self._clean(connection, partial(connection.run_simple, b"DISCARD ALL")))
 
     async def close(self) -> None:
         """Closes all connections; requests that wait get ConnectFailed."""
@@ -316,7 +327,7 @@ class Pool:
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
-                return await self._opener.open(self._login, self._lost)
+                return await self._opener.open(self._login, self._lost, self._room)
             except (ConnectFailed, ServerStarting):
                 if self._loop.time() + delay > deadline:
                     raise
@@ -362,7 +373,7 @@ class Pool:
             connection.abort()
             self.discard(connection)
         elif discard:
-            await self._discard_session(connection)
+            await self._clean(connection, partial(connection.run_simple, b"DISCARD ALL"))
         else:
             self.release(connection)
 
@@ -385,10 +396,10 @@ class Pool:
                 await connection.run_simple(b"ROLLBACK")
         return True
 
-    async def _discard_session(self, connection: Connection) -> None:
+    async def _clean(self, connection: Connection, clean: Callable[[], asyncio.Future[Outcome]]) -> None:
         try:
             async with asyncio.timeout(CANCEL_GRACE_SECONDS):
-                outcome = await connection.run_simple(b"DISCARD ALL")
+                outcome = await clean()
         except (RowgateError, TimeoutError):
             connection.abort()
         else:
@@ -402,6 +413,14 @@ class Pool:
             await asyncio.sleep(SWEEP_SECONDS)
             self._refuse_late(self._loop.time())
             self._expire_late(self._loop.time() - self._statement_timeout - SWEEP_GRACE_SECONDS)
+            self._close_left()
+
+    def _close_left(self) -> None:
+        """Idle backends give up what has left their caches: they might have nothing else to do for hours."""
+        for connection in [one for one in self._idle if one.prepared.has_many_left and one.is_idle]:
+            self._idle.remove(connection)
+            self._hand_out(connection, False, None)
+            self._spawn(self._clean(connection, connection.run_closes))
 
     def _expire_late(self, oldest: float) -> None:
         """Ends what has run since before ``oldest`` (the loop's seconds). A variable of the sweep's would keep the last

@@ -40,9 +40,8 @@ class Backend(Composer):
         self._syncs = 0
         self.was_cancelled = False
         connection.attach(self)
-        # First of all: after an error the server skips what is left before Sync.
-        for name in connection.statements.overflow():
-            self.add(messages.close_statement(name), Slot("close", visible=False))
+        for message in connection.prepared.closes():
+            self.add(message, Slot("close", visible=False))
 
     # --- what the connection tells ----------------------------------------------------------------------------
 

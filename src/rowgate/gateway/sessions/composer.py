@@ -60,7 +60,7 @@ class Composer:
         statements = self.connection.statements
         name = statements.find(key)
         if name is None:
-            name = statements.add(key)
+            name = statements.name(key)
             self.add(parse_message(name, key), Slot("parse", visible=False, skipped=lambda: statements.forget(key)))
         return name
 
@@ -103,7 +103,7 @@ class Composer:
         connection = self.connection
         if step.parsed_here:
             self._relay.expect(
-                Slot("parse", visible=False, done=lambda: connection.learn_identity(step), is_context=True)
+                Slot("parse", visible=False, done=lambda: connection.prepared.learn_identity(step), is_context=True)
             )
         self._relay.expect(IDENTITY_BIND)
         self._relay.expect(IDENTITY_EXECUTE)

@@ -124,7 +124,7 @@ class Conversation:
             # The answer must come in its turn; the backend answers a Close of nothing with as many bytes.
             backend.add(messages.close_statement(POISON_NAME), Slot("close", answer=answers.PARSE_COMPLETE))
             return
-        name = statements.add(definition.key)
+        name = statements.name(definition.key)
 
         def skipped() -> None:
             statements.forget(definition.key)

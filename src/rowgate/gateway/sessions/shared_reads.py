@@ -276,7 +276,7 @@ class SharedReads:
             connection.identities.add(identity, parts, steps)
             answer.hidden += 1
             if steps[0].parsed_here:
-                answer.on_parsed = partial(connection.learn_identity, steps[0])
+                answer.on_parsed = partial(connection.prepared.learn_identity, steps[0])
         connection.statements.unnamed = None  # whoever stands in the lane may parse another
         if isinstance(exchange[0], requests.Query):
             parts += (parse_message(b"", (statement.text.encode(), NO_TYPES)), REST_OF_SIMPLE)
