@@ -11,14 +11,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from importlib import import_module
 from unittest.mock import patch
 
 from rowgate.cli.main import run
-
-# Typer imports it with the first command, and here that may be in a thread: the import locks of Python 3.11 fail where
-# the garbage collector imports something in between.
-import_module("typer._adapters")
 
 
 @dataclass(frozen=True)

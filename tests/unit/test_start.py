@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import requires
 
 import pytest
 
@@ -43,6 +44,11 @@ def test_a_start_loads_what_it_needs(code: str, own_needed_later: set[str]) -> N
     modules = loaded(code)
     assert not modules & NEEDED_LATER
     assert not modules & {f"rowgate.{name}" for name in own_needed_later}
+
+
+def test_no_command_loads_pydantic() -> None:
+    """As typer does from 0.29 on, with every command."""
+    assert not [one for one in requires("typer") or [] if one.startswith("pydantic")]
 
 
 def test_the_rest_is_all_that_first_requests_need() -> None:
