@@ -276,6 +276,24 @@ async def test_what_other_backends_leave_of_their_room_a_busy_one_may_have(expos
         pool.pool.release(other)
 
 
+async def test_whoever_waits_for_a_connection_is_sent_before_the_answer_ahead_of_it_is_used(exposed: Exposed) -> None:
+    """So the backend has its next statement while the gateway still writes."""
+    async with exposed.pool(size=1) as pool:
+        process_id = await pool.process_id()
+        connection = await pool.pool.acquire()
+
+        async def first() -> bool:
+            assert await pool.process_id() == process_id
+            return connection.is_running
+
+        asked = asyncio.create_task(first())
+        waiting = asyncio.create_task(pool.run("select pg_sleep(0.1)"))
+        await eventually(lambda: pool.pool.counts[2] == 2)
+        pool.pool.release(connection)
+        assert await asked
+        await waiting
+
+
 async def test_an_idle_backend_closes_what_it_has_lost(exposed: Exposed) -> None:
     size = MOST_LEFT
     async with exposed.pool(size=2, cache_size=size // 2) as pool:

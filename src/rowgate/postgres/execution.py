@@ -113,7 +113,11 @@ async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[
     elif order.discard_after and connection.is_idle:
         pool.cleanse(connection)
     else:
+        is_waited_for = pool.is_waited_for
         pool.release(connection)
+        if is_waited_for:
+            # Whoever has it now sends its request before this answer is written, so that the backend works meanwhile.
+            await asyncio.sleep(0)
     if outcome.error is not None:
         raise _explain(outcome, outcome.error, expired)
     pool.texts.remember(order.statements, outcome.seconds)

@@ -91,6 +91,11 @@ class Pool:
         return len(self._all), len(self._idle), len(self._waiters)
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether requests wait for a connection."""
+        return len(self._waiters) > 0
+
+    @property
     def prepared(self) -> int:
         """How many statements all its backends together keep prepared."""
         return len(self._room)
