@@ -1,10 +1,11 @@
 """Two workers beside one: requests per second, and what each request takes of the processor.
 
-The load generator and Postgres take cores too, so a rate says how well workers scale only where both need little: the
-first request is refused by the gateway alone, after it has verified the token and judged the text, and is the same each
-time, so that wrk has little to do. What a second worker can add where all share these cores is in the column before
-the last. The last one is what cores of their own would allow: twice what one worker's time for a request is of two
-workers'. Two that stood in each other's way would take more time for each request, and that column would fall.
+The load generator and Postgres take cores too, so a rate says how well workers scale only where these are no limit. So
+the first case gives each worker a part of a core and no more. In the others they have what there is: the one request is
+refused by the gateway alone, after it has verified the token and judged the text, and is the same each time, so that
+wrk has little to do. What a second worker can add where all share these cores is in the column before the last. The
+last one is what cores of their own would allow: twice what one worker's time for a request is of two workers'. Two that
+stood in each other's way would take more time for each request, and that column would fall.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import os
 import statistics
 from collections.abc import Callable
 
+from bench.core_share import limited
 from bench.served import Cost, Request, database, gateway, measure, token
 
 CORES = len(os.sched_getaffinity(0))
 CASES = {"refused by the gateway": ("create table t (x int)", 1), "select 1": ("select 1", 500)}
 """The statement, and how many users send it."""
+SHARE = min(CORES / 5, 1.0)
+"""Of a core for each worker, where that is limited: Postgres and the load generator have more than they need then."""
+LIMITED = f"select 1, {SHARE:.1f} of a core for each"
 
 
 def measure_workers(seconds: int, rounds: int, say: Callable[[str], None]) -> dict[str, dict[int, list[Cost]]]:
     """For each case the rounds with one and with two workers."""
-    found: dict[str, dict[int, list[Cost]]] = {name: {1: [], 2: []} for name in CASES}
+    found: dict[str, dict[int, list[Cost]]] = {LIMITED: {1: [], 2: []}} | {name: {1: [], 2: []} for name in CASES}
     with database() as made:
         tokens = [token(made, user) for user in range(max(users for _, users in CASES.values()))]
         with gateway(made, "--workers", "1") as one, gateway(made, "--workers", "2") as two:
@@ -34,7 +39,12 @@ def measure_workers(seconds: int, rounds: int, say: Callable[[str], None]) -> di
                     say(f"workers: {name}, round {number + 1} of {rounds}")
                     for workers, side in ((1, one), (2, two)):
                         found[name][workers].append(measure(made, side, requests, seconds=seconds))
-    return found
+            with limited([one.process], SHARE) as can, limited(two.process.children(), SHARE) as can_both:
+                for number in range(rounds if can and can_both else 0):
+                    say(f"workers: {LIMITED}, round {number + 1} of {rounds}")
+                    for workers, side in ((1, one), (2, two)):
+                        found[LIMITED][workers].append(measure(made, side, requests, seconds=seconds))
+    return {name: sides for name, sides in found.items() if sides[1]}
 
 
 def workers_table(found: dict[str, dict[int, list[Cost]]]) -> str:
@@ -57,7 +67,8 @@ def workers_table(found: dict[str, dict[int, list[Cost]]]) -> str:
         for workers, costs in sides.items():
             values = [statistics.median(getattr(one, field) for one in costs)
                       for field in ("rate", "gateway", "postgres", "load")]  # fmt: skip
-            ratios = "1 × | | 1 ×" if workers == 1 else f"{rates:.2f} × | {most:.2f} × | {alone:.2f} ×"
+            bound = "" if name == LIMITED else f"{most:.2f} ×"
+            ratios = "1 × | | 1 ×" if workers == 1 else f"{rates:.2f} × | {bound} | {alone:.2f} ×"
             lines.append(f"| {name} | {workers} | {values[0]:,.0f} | " + " | ".join(f"{one:.1f}" for one in values[1:])
                          + f" | {ratios} |")  # fmt: skip
     return "\n".join(lines) + "\n"
