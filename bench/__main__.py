@@ -25,7 +25,7 @@ from typing import Any
 
 from bench import postgrest
 from bench.cases import Case, all_cases
-from bench.fairness import SETTINGS, fairness_table, measure_fairness
+from bench.fairness import LEAST_SECONDS, SETTINGS, fairness_table, measure_fairness
 from bench.flat import flat_table, measure_flat
 from bench.http_load import Samples, measure_http_cases
 from bench.instruction_parts import build
@@ -124,8 +124,9 @@ def measure_apart(options: argparse.Namespace, kinds: set[str], results: Results
         results.add("Verifying tokens", token_table(rates, memory), {"rates": rates, "memory": memory})
     if "fairness" in kinds:
         with running(say, **SETTINGS) as stack:
-            found = measure_fairness(stack, seconds, options.rounds, say)
-        results.add("A flood of one user, beside another", fairness_table(found, seconds, options.rounds), found)
+            long = seconds if options.quick else max(seconds, LEAST_SECONDS)
+            found = measure_fairness(stack, long, options.rounds, say)
+        results.add("A flood of one user, beside another", fairness_table(found, long, options.rounds), found)
     if "workers" in kinds:
         results.workers = measure_workers(seconds, options.rounds, say)
         results.add("Several processes", workers_table(results.workers), None)
