@@ -242,7 +242,7 @@ class HttpUser:
         token, code = self._chance.choice((
             ("nonsense", "token_malformed"),
             (None, "credentials_missing"),
-            (f"{body}.{signature[2:4]}{signature[:2]}{signature[4:]}", "token_signature_invalid"),
+            (f"{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}", "token_signature_invalid"),
         ))  # fmt: skip
         await self._ask("wrong token", {"query": "select 1"}, token=token, expects=code)
 
