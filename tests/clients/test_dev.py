@@ -199,7 +199,7 @@ def test_the_commands_beside_it(stack: Stack) -> None:
     anonymous = stack.cli("query", "-", input="select current_user as me").stdout
     assert "anonymous" in anonymous
     stack.cli("template", "add", "app", "--claims", '{"mail": "{{user.email}}"}', "--lifetime", "120")
-    assert [one["name"] for one in json.loads(stack.cli("template", "list", "--json").stdout)] == ["app"]
+    assert "app" in [one["name"] for one in json.loads(stack.cli("template", "list", "--json").stdout)]
     token = stack.cli("token", "alice", "--template", "app").stdout.strip()
     claims = stack.sql("select auth.session() ->> 'mail' as mail", token=token).json()["rows"]
     assert "@" in claims[0]["mail"]
