@@ -95,4 +95,15 @@ socket.close();
 browser.kill();
 await once(browser, 'exit');
 application.close();
-rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 }); // its processes may still write
+
+// The browser's other processes may still write into folders that were empty a moment ago, so all of it is tried again.
+const deadline = Date.now() + 20_000;
+for (;;) {
+  try {
+    rmSync(profile, { recursive: true, force: true });
+    break;
+  } catch (problem) {
+    if (problem.code !== 'ENOTEMPTY' || Date.now() > deadline) throw problem;
+    await new Promise((go) => setTimeout(go, 100));
+  }
+}
