@@ -27,24 +27,27 @@ LIMITED = f"select 1, {SHARE:.1f} of a core for each"
 
 def measure_workers(seconds: int, rounds: int, say: Callable[[str], None]) -> dict[str, dict[int, list[Cost]]]:
     """For each case the rounds with one and with two workers."""
-    found: dict[str, dict[int, list[Cost]]] = {LIMITED: {1: [], 2: []}} | {name: {1: [], 2: []} for name in CASES}
-    with database() as made:
+    found: dict[str, dict[int, list[Cost]]] = {}
+    with database() as made, gateway(made, "--workers", "1") as one, gateway(made, "--workers", "2") as two:
         tokens = [token(made, user) for user in range(max(users for _, users in CASES.values()))]
-        with gateway(made, "--workers", "1") as one, gateway(made, "--workers", "2") as two:
-            for name, (sql, users) in CASES.items():
-                requests = [Request(each, sql) for each in tokens[:users]]
-                for side in (one, two):
-                    measure(made, side, requests, seconds=1)  # tokens and texts are known from here on
-                for number in range(rounds):
-                    say(f"workers: {name}, round {number + 1} of {rounds}")
-                    for workers, side in ((1, one), (2, two)):
-                        found[name][workers].append(measure(made, side, requests, seconds=seconds))
-            with limited([one.process], SHARE) as can, limited(two.process.children(), SHARE) as can_both:
-                for number in range(rounds if can and can_both else 0):
-                    say(f"workers: {LIMITED}, round {number + 1} of {rounds}")
-                    for workers, side in ((1, one), (2, two)):
-                        found[LIMITED][workers].append(measure(made, side, requests, seconds=seconds))
-    return {name: sides for name, sides in found.items() if sides[1]}
+
+        def compare(name: str, statement: str) -> None:
+            sql, users = CASES[statement]
+            requests = [Request(each, sql) for each in tokens[:users]]
+            for side in (one, two):
+                measure(made, side, requests, seconds=1)  # tokens and texts are known from here on
+            found[name] = {1: [], 2: []}
+            for number in range(rounds):
+                say(f"workers: {name}, round {number + 1} of {rounds}")
+                for workers, side in ((1, one), (2, two)):
+                    found[name][workers].append(measure(made, side, requests, seconds=seconds))
+
+        with limited([one.process], SHARE) as can, limited(two.process.children(), SHARE) as can_both:
+            if can and can_both:
+                compare(LIMITED, "select 1")
+        for name in CASES:
+            compare(name, name)
+    return found
 
 
 def workers_table(found: dict[str, dict[int, list[Cost]]]) -> str:

@@ -1,7 +1,7 @@
 """One connection to Postgres that is past its start: runs exchanges one after the other, in one write each.
 
-Never decides what may run, and never reuses itself after a doubt: a changed
-session parameter, a notification, an exhausted server or an unclean end mark it ``broken``, and its pool drops it.
+Never decides what may run, and never reuses itself after a doubt: a changed session parameter, a notification, an
+exhausted server or an unclean end mark it ``broken``, and its pool drops it.
 """
 
 from __future__ import annotations

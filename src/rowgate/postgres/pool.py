@@ -210,7 +210,7 @@ class Pool:
         if self._closed:
             self.discard(connection)
             return
-        self._spawn(self._clean(connection, partial(connection.run_simple, b"DISCARD ALL")))
+        self._spawn(self._discard_session(connection))
 
     async def close(self) -> None:
         """Closes all connections; requests that wait get ConnectFailed."""
@@ -378,7 +378,7 @@ class Pool:
             connection.abort()
             self.discard(connection)
         elif discard:
-            await self._clean(connection, partial(connection.run_simple, b"DISCARD ALL"))
+            await self._discard_session(connection)
         else:
             self.release(connection)
 
@@ -400,6 +400,9 @@ class Pool:
             if outcome.error is not None:
                 await connection.run_simple(b"ROLLBACK")
         return True
+
+    async def _discard_session(self, connection: Connection) -> None:
+        await self._clean(connection, partial(connection.run_simple, b"DISCARD ALL"))
 
     async def _clean(self, connection: Connection, clean: Callable[[], asyncio.Future[Outcome]]) -> None:
         try:
