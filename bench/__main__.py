@@ -1,10 +1,9 @@
 """``make bench``: Rowgate beside what bounds it and what people would write instead, in one run on one machine.
 
-Over HTTP beside pgbench (the limit), Express, FastAPI and, where its program is named, PostgREST; in sessions beside
-pgbouncer; a large result beside COPY; the latency of a single client beside a direct connection; where the time of a
-request goes; verifications of tokens beside PyJWT and jose; what a flood of one user costs another; several processes;
-starts; and what a request costs as there is more of everything. Writes a report with pictures and the raw samples to
-bench/results.
+Over HTTP beside pgbench (the limit), Express, FastAPI and PostgREST; in sessions beside pgbouncer; a large result
+beside COPY; the latency of a single client beside a direct connection; where the time of a request goes; verifications
+of tokens beside PyJWT and jose; what a flood of one user costs another; several processes; starts; and what a request
+costs as there is more of everything. Writes a report with pictures and the raw samples to bench/results.
 
     make bench
     make bench ARGS='--only http latency --rounds 5 --seconds 10'
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -52,10 +50,10 @@ TITLE = """\
 # Benchmarks
 
 What `make bench` found when it was last published (`make bench ARGS=--publish`). Run it on your own machine: it needs
-wrk, PostgreSQL's client programs, pgbouncer, curl and Node, writes a report like this one with pictures and all raw
-samples to `bench/results`, and measures PostgREST too where you name its program (`--postgrest PATH`, or the variable
-`POSTGREST`). `make bench-check` counts the instructions of the hot path, and fails where a part takes 10 % more than it
-did.
+wrk, PostgreSQL's client programs, pgbouncer, curl and Node, and writes a report like this one with pictures and all raw
+samples to `bench/results`. PostgREST is the one that npm installs for Linux on x86-64; name another with
+`--postgrest PATH` or the variable `POSTGREST`. `make bench-check` counts the instructions of the hot path, and fails
+where a part takes 10 % more than it did.
 """
 
 
@@ -73,8 +71,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
     parser.add_argument("--only", choices=KINDS, nargs="+", help="default: all; with --quick those of one stack")
     parser.add_argument(
-        "--postgrest", metavar="PATH", default=os.environ.get(postgrest.VARIABLE),
-        help=f"PostgREST's program, as one more peer (default: the variable {postgrest.VARIABLE})",
+        "--postgrest", metavar="PATH", default=postgrest.program(),
+        help=f"PostgREST's program (default: the variable {postgrest.VARIABLE}, or the one that npm has installed)",
     )  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", help="whether everything works, in seconds; figures mean nothing"
@@ -152,7 +150,7 @@ def measure_stack(options: argparse.Namespace, kinds: set[str], results: Results
             if not has_option("--workers"):
                 results.notes.append(f"Left out: {MANY}, because rowgate serve has no option for it here.")
             if options.postgrest is None:
-                results.notes.append("Left out: PostgREST, because no program was named (--postgrest).")
+                results.notes.append("Left out: PostgREST, because no program is installed or named (--postgrest).")
             results.http = measure_http_cases(
                 stack, seconds, rounds, say, postgrest_path=options.postgrest,
                 only=_is_quick if quick else lambda case: True,

@@ -3,6 +3,10 @@
 The client is the same on every side: a blocking socket, bytes that were made before, and a read until as many bytes
 have come as the first answer had. The direct connections send what the gateway sends (the sealed identity and the
 statement, both prepared, in one write) to the same server.
+
+Each way is used for seconds at a stretch. When ways take turns more often than that, the scheduler leaves a direct
+client and its backend on one core, where none sleeps and has to be woken: a connection such as nobody has. There are
+two placements: as the scheduler has it, and everything on one core, where there is nothing to choose.
 """
 
 from __future__ import annotations
@@ -12,14 +16,16 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 
 from bench.cases import POINT, own_row
+from bench.processes import postmaster, process_tree
 from bench.sessions import log_in, rowgate_url
 from bench.stack import AUTHENTICATED, ServedGateway, Stack
 from bench.wrk import sql_request
@@ -30,7 +36,9 @@ KEEP_SQL = b"select auth.jwt_session_init($1, $2)"
 TEXT_OID = 25
 READY = b"Z\0\0\0\5I"
 HTTP, SESSION, DIRECT, DIRECT_TCP = "HTTP", "session over TCP", "direct, Unix socket", "direct, TCP"
-BLOCK = 100
+AS_SCHEDULED, ONE_CORE = "as the scheduler has it", "all on one core"
+SETTLE_PART = 0.25
+"""Of a turn, which does not count."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,11 @@ class Path:
             left -= len(data)
 
 
-def measure_latency(stack: Stack, gateway: ServedGateway, seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Microseconds at p50 of each way, for each round; the ways take turns in blocks."""
+Found = dict[str, dict[str, list[float]]]
+
+
+def measure_latency(stack: Stack, gateway: ServedGateway, seconds: float, rounds: int) -> Found:
+    """Microseconds at p50 for each placement, way and round; a turn of a way takes ``seconds``."""
     with ExitStack() as exit_stack:
         paths = {
             HTTP: _http(stack, gateway, exit_stack),
@@ -61,26 +72,49 @@ def measure_latency(stack: Stack, gateway: ServedGateway, seconds: float, rounds
             DIRECT: _direct(stack, exit_stack, stack.postgres[0]),
             DIRECT_TCP: _direct(stack, exit_stack, "127.0.0.1"),
         }
-        _time(paths, min(seconds / 2, 1.0))
-        found: dict[str, list[float]] = {name: [] for name in paths}
-        for _ in range(rounds):
-            for name, times in _time(paths, seconds).items():
-                found[name].append(statistics.median(times) / 1000)
+        found: Found = {AS_SCHEDULED: _take_turns(paths, seconds, rounds)}
+        backends = psutil.Process(postmaster(stack)).children()
+        with _on_one_core([psutil.Process(), *map(psutil.Process, process_tree(gateway.process_id)), *backends]):
+            found[ONE_CORE] = _take_turns(paths, seconds, rounds)
     return found
 
 
-def _time(paths: dict[str, Path], seconds: float) -> dict[str, list[int]]:
-    """Nanoseconds of each request."""
-    times: dict[str, list[int]] = {name: [] for name in paths}
-    deadline = time.monotonic() + seconds
-    clock: Callable[[], int] = time.perf_counter_ns
-    while time.monotonic() < deadline:
+def _take_turns(paths: dict[str, Path], seconds: float, rounds: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(rounds):
         for name, path in paths.items():
-            for _ in range(BLOCK):
-                started = clock()
-                path.ask()
-                times[name].append(clock() - started)
+            _time(path, seconds * SETTLE_PART)
+            found[name].append(statistics.median(_time(path, seconds * (1 - SETTLE_PART))) / 1000)
+    return found
+
+
+def _time(path: Path, seconds: float) -> list[int]:
+    """Nanoseconds of each request."""
+    times: list[int] = []
+    clock: Callable[[], int] = time.perf_counter_ns
+    deadline = clock() + round(seconds * 1e9)
+    ended = 0
+    while ended < deadline:
+        started = clock()
+        path.ask()
+        ended = clock()
+        times.append(ended - started)
     return times
+
+
+@contextmanager
+def _on_one_core(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """These have the last core together."""
+    cores = [(process, process.cpu_affinity()) for process in processes]
+    last = range(psutil.cpu_count() or 1)[-1:]
+    try:
+        for process in processes:
+            process.cpu_affinity(last)
+        yield
+    finally:
+        for process, own in cores:
+            with suppress(psutil.NoSuchProcess):
+                process.cpu_affinity(own)
 
 
 def _parameter(stack: Stack) -> str:

