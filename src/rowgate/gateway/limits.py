@@ -79,8 +79,13 @@ class Limits:
         """
         if self._endpoints is not None:
             self._endpoints.take(endpoint)
+        if principal is None:
+            return
+        subject = (principal.provider, principal.subject)
         try:
-            self._admit_principal(principal)
+            self._subjects.take(subject)
+            if self._organizations is not None and principal.membership.organization is not None:
+                self._admit_member(self._organizations, subject, principal)
         except ConcurrencyExceeded:
             if self._endpoints is not None:
                 self._endpoints.give_back(endpoint)
@@ -146,17 +151,12 @@ class Limits:
             return ()
         return ((b"RateLimit-Policy", ", ".join(policies).encode()), (b"RateLimit", ", ".join(states).encode()))
 
-    def _admit_principal(self, principal: Principal | None) -> None:
-        if principal is None:
-            return
-        subject = (principal.provider, principal.subject)
-        self._subjects.take(subject)
-        if self._organizations is not None and principal.membership.organization is not None:
-            try:
-                self._organizations.take((principal.provider, principal.membership.organization))
-            except ConcurrencyExceeded:
-                self._subjects.give_back(subject)
-                raise
+    def _admit_member(self, organizations: Places, subject: Hashable, principal: Principal) -> None:
+        try:
+            organizations.take((principal.provider, principal.membership.organization))
+        except ConcurrencyExceeded:
+            self._subjects.give_back(subject)
+            raise
 
     def _keys(self, principal: Principal | None, endpoint: str) -> list[tuple[str, Hashable]]:
         """The rates that hold for a request, and whose bucket it is."""

@@ -6,11 +6,11 @@ Each step takes the frozen value of the step before it. Never keeps anything fro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,7 +29,6 @@ from rowgate.gateway.limits import Limits, party_of
 from rowgate.gateway.meter import Meter
 from rowgate.gateway.request import SqlRequest, decode
 from rowgate.gateway.response import Response, error_response, result_json
-from rowgate.gateway.row_security import RowSecurity
 from rowgate.guard.guard import Guard
 from rowgate.guard.verdict import Verdict
 from rowgate.identity.principal import Principal
@@ -56,13 +55,9 @@ class Pipeline:
     journal: Journal | None = None
     allowlist: AllowList | None = None
 
-    async def answer(self, http: HttpRequest) -> Response:
+    def answer(self, http: HttpRequest) -> Coroutine[Any, Any, Response]:
         """The answer to one ``POST /sql``; every refusal is an answer too."""
-        began = monotonic()
-        journal = self.journal
-        response = await (self._answer(http, None) if journal is None else self._answer_recorded(http, journal))
-        self.meter.answered(response.status, monotonic() - began)
-        return response
+        return self._answer(http, None) if self.journal is None else self._answer_recorded(http, self.journal)
 
     async def _answer_recorded(self, http: HttpRequest, journal: Journal) -> Response:
         """The same, with a record of it, whatever happens."""
@@ -84,6 +79,7 @@ class Pipeline:
         journal.add(record, trace.texts, caller)
 
     async def _answer(self, http: HttpRequest, trace: Trace | None) -> Response:
+        began = monotonic()
         role = None
         try:
             request = decode(http.headers, http.body, max_batch_statements=self.settings.max_batch_statements)
@@ -93,15 +89,18 @@ class Pipeline:
                 trace.connection, trace.endpoint, trace.texts = request.connection, endpoint.name, request.texts
                 trace.parameters = [statement.parameters for statement in request.statements]
             if request.token is None and request.connection.password is not None:
-                return await self._answer_password(request, endpoint, trace)
-            name = request.connection.database
-            database = endpoint.ready_database(name) or await endpoint.database(name)
-            return await self._answer_token(request, database, trace, http)
+                response = await self._answer_password(request, endpoint, trace)
+            else:
+                name = request.connection.database
+                database = endpoint.ready_database(name) or await endpoint.database(name)
+                response = await self._answer_token(request, database, trace, http)
         except RowgateError as problem:
             if trace is not None:
                 trace.problem = problem
             self.meter.errors["http", problem.code] += 1
-            return error_response(problem, role)
+            response = error_response(problem, role)
+        self.meter.answered(response.status, monotonic() - began)
+        return response
 
     async def _answer_token(
         self, request: SqlRequest, database: Database, trace: Trace | None, http: HttpRequest
@@ -116,21 +115,25 @@ class Pipeline:
         has_rates = self.limits.has_rates
         if has_rates:
             self.limits.spend(principal, database.endpoint, len(request.texts))
-        verdicts = [
-            guard.check(text) if len(text) < LONG_TEXT else await _judge_apart(guard, text) for text in request.texts
-        ]
+        verdicts = []
+        for text in request.texts:  # a comprehension that may wait is a coroutine of its own
+            verdict = guard.check(text) if len(text) < LONG_TEXT else await _judge_apart(guard, text)
+            verdicts.append(verdict)
         if trace is not None:
             trace.verdicts = verdicts
-        await _pass_gate(database.row_security, role, verdicts)
+        gate = database.row_security
+        for verdict in verdicts:
+            if not gate.passes(role, verdict):
+                await gate.admit(role, verdict)
+        only_reads, calls_user_functions = _effects(verdicts)
         if self.allowlist is not None:
             self.allowlist.check(role, request.texts, verdicts)
-        only_reads = _only_reads(verdicts)
         flow = self._flow(request, database, make_format, http, principal, only_reads)
         order = Order(
             request.statements,
             identity=None if principal is None else database.session_identity(principal, role),
             begin=None if request.transaction is None else request.transaction.begin,
-            discard_after=True in [verdict.calls_user_functions for verdict in verdicts],
+            discard_after=calls_user_functions,
             only_reads=request.transaction is None and only_reads,
             party=party_of(principal),
             flow=flow,
@@ -156,10 +159,7 @@ class Pipeline:
         if self.settings.max_result_rows is not None and only_reads:
             _check_rows(results, self.settings.max_result_rows)
         types = BUILTIN_ARRAYS if request.raw_text else await database.array_types(results)
-        if make_format is JsonFormat:
-            response = _render(request, results, types)
-        else:
-            response = _render_as(make_format(request, types), request, results)
+        response = _render(request, results, types, make_format)
         return self._charged(response, principal, database) if has_rates else response
 
     def _flow(
@@ -242,14 +242,13 @@ def _check_rows(results: Sequence[Result], most: int) -> None:
         )
 
 
-def _only_reads(verdicts: Sequence[Verdict]) -> bool:
-    return False not in [verdict.reads_only and not verdict.calls_user_functions for verdict in verdicts]
-
-
-async def _pass_gate(gate: RowSecurity, role: str, verdicts: Sequence[Verdict]) -> None:
+def _effects(verdicts: Sequence[Verdict]) -> tuple[bool, bool]:
+    """Whether all of it only reads, and whether some of it calls functions of the user's, which may do anything."""
+    only_reads, calls_user_functions = True, False
     for verdict in verdicts:
-        if not gate.passes(role, verdict):
-            await gate.admit(role, verdict)
+        only_reads = only_reads and verdict.reads_only
+        calls_user_functions = calls_user_functions or verdict.calls_user_functions
+    return only_reads and not calls_user_functions, calls_user_functions
 
 
 async def _judge_apart(guard: Guard, text: str) -> Verdict:
@@ -257,13 +256,20 @@ async def _judge_apart(guard: Guard, text: str) -> Verdict:
     return await asyncio.wrap_future(guard.submit(text))
 
 
-def _render(request: SqlRequest, results: Sequence[Result], types: Mapping[int, ArrayType]) -> Response:
+def _render(
+    request: SqlRequest,
+    results: Sequence[Result],
+    types: Mapping[int, ArrayType],
+    make_format: FormatMaker = JsonFormat,
+) -> Response:
+    if make_format is not JsonFormat:
+        return _render_as(make_format(request, types), request, results)
+    if request.transaction is None:
+        return Response(200, result_json(results[0], request.raw_text, request.array_modes[0], types))
     objects = [
         result_json(result, request.raw_text, mode, types)
         for result, mode in zip(results, request.array_modes, strict=True)
     ]
-    if request.transaction is None:
-        return Response(200, objects[0])
     return Response(200, b'{"results":[%b]}' % b",".join(objects), request.transaction.echo)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -17,9 +16,11 @@ from rowgate.errors import MalformedBody, MalformedHeader
 from rowgate.gateway import connection_string
 from rowgate.gateway.connection_string import ConnectionString
 from rowgate.pgwire.messages import text as wire_text
-from rowgate.pgwire.values import parameter
+from rowgate.pgwire.values import parameters
 from rowgate.postgres.exchange import Statement
 
+MOST_CONNECTION_STRINGS: Final = 1024
+LONGEST_KNOWN_HEADER: Final = 1024
 MOST_PARAMETERS: Final = 65_535  # PostgreSQL 18, section 54.7, Bind: the count is an Int16
 BEARER: Final = b"bearer "
 ISOLATION_LEVELS: Final[Mapping[bytes, bytes]] = {
@@ -100,19 +101,26 @@ class SqlRequest(msgspec.Struct, frozen=True):
         return f"SqlRequest(connection={self.connection!r}, raw_text={self.raw_text!r})"
 
 
-@lru_cache(maxsize=1024)
-def _passwordless(text: str) -> ConnectionString:
-    return connection_string.parse(text)
+_passwordless: Final[dict[bytes, ConnectionString]] = {}
+"""Connection strings that came a short while ago, by their headers."""
 
 
 def _connection(header: bytes) -> ConnectionString:
+    known = _passwordless.get(header)
+    if known is not None:
+        return known
     try:
         text = header.decode("utf-8")
     except UnicodeDecodeError as problem:
         raise MalformedHeader("invalid header: neon-connection-string", detail="it is not UTF-8") from problem
+    connection = connection_string.parse(text)
     # A string without a colon after its scheme cannot hold a password, so keeping it in memory gives nothing away.
     head, _, _ = text.partition("@")
-    return _passwordless(text) if head.count(":") == 1 else connection_string.parse(text)
+    if head.count(":") == 1 and len(header) <= LONGEST_KNOWN_HEADER:
+        if len(_passwordless) >= MOST_CONNECTION_STRINGS:
+            _passwordless.clear()
+        _passwordless[header] = connection
+    return connection
 
 
 def _token(header: bytes | None) -> str | None:
@@ -157,19 +165,16 @@ def decode(headers: Mapping[bytes, bytes], body: bytes, *, max_batch_statements:
         queries = parsed.queries
         if len(queries) > max_batch_statements:
             raise MalformedBody("the batch has too many statements", detail=f"at most {max_batch_statements}")
+        texts = [one.query for one in queries]
+        statements = [_statement(one.query, one.params) for one in queries]
+        array_modes = [array_mode if one.arrayMode is None else one.arrayMode for one in queries]
     elif parsed.query is not None:
-        queries = [_QueryBody(parsed.query, parsed.params, parsed.arrayMode)]
+        texts = [parsed.query]
+        statements = [_statement(parsed.query, parsed.params)]
+        array_modes = [array_mode if parsed.arrayMode is None else parsed.arrayMode]
     else:
         raise MalformedBody("could not parse the HTTP request body: missing field `query`")
-    return SqlRequest(
-        connection=connection,
-        token=token,
-        texts=[one.query for one in queries],
-        statements=[_statement(one) for one in queries],
-        array_modes=[array_mode if one.arrayMode is None else one.arrayMode for one in queries],
-        raw_text=raw_text,
-        transaction=transaction,
-    )
+    return SqlRequest(connection, token, texts, statements, array_modes, raw_text, transaction)
 
 
 def _parse_body(body: bytes) -> _Body:
@@ -183,8 +188,9 @@ def _parse_body(body: bytes) -> _Body:
         raise MalformedBody(f"could not parse the HTTP request body: {problem}") from problem
 
 
-def _statement(query: _QueryBody) -> Statement:
-    parameters = query.params or ()
-    if len(parameters) > MOST_PARAMETERS:
+def _statement(sql: str, values: list[Any] | None) -> Statement:
+    if not values:
+        return Statement(wire_text(sql), ())
+    if len(values) > MOST_PARAMETERS:
         raise MalformedBody("the statement has too many parameters", detail=f"at most {MOST_PARAMETERS}")
-    return Statement(wire_text(query.query), [parameter(value, number) for number, value in enumerate(parameters, 1)])
+    return Statement(wire_text(sql), parameters(values))

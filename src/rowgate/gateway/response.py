@@ -49,8 +49,8 @@ class Response(msgspec.Struct, frozen=True):
 def result_json(result: Result, raw_text: bool, array_mode: bool, array_types: Mapping[int, ArrayType]) -> bytes:
     """One statement's result as a JSON object."""
     columns = result.prepared.columns
-    rows = columns.encoder(raw_text, array_mode, array_types).encode(result.regions)
-    return b'{"fields":%b,"rows":%b,%b,"rowAsArray":%b}' % (
+    rows = columns.encoder(raw_text, array_mode, array_types).encode_elements(result.regions)
+    return b'{"fields":%b,"rows":[%b],%b,"rowAsArray":%b}' % (
         columns.fields_json,
         rows,
         command_json(result.tag),

@@ -32,6 +32,11 @@ def parameter(value: object, number: int = 1) -> bytes | None:
     """
     if value is None:
         return None
+    if isinstance(value, str) and "\0" not in value:
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            pass  # told below, with its number: nearly all parameters never need that
     what = f"Parameter ${number}"
     if isinstance(value, str):
         return text(value, what)

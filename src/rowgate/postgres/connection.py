@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         The future raises ConnectionLost, ResultTooLarge, ProtocolViolation or Overtaken; errors of Postgres are part of
         the outcome. While another exchange is under way, this one is answered after it; both must only read then.
         """
-        self._require_usable()
+        transport = self._require_usable()
         parts = self.prepared.closes()
         steps: list[Step] = []
         if begin is not None:
@@ -204,26 +204,25 @@ class Connection(asyncio.Protocol):
             self._add_own(b"COMMIT", "commit", parts, steps)
         parts.append(messages.SYNC)
         if flow is None:
-            return self._start(Exchange(steps), b"".join(parts))
+            return self._start(transport, Exchange(steps), b"".join(parts))
         flow.run_from(self)
-        return self._start(Exchange(steps, flow, self), b"".join(parts))
+        return self._start(transport, Exchange(steps, flow, self), b"".join(parts))
 
     def run_exchange(self, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
         """Sends ``data``, which ends with a Sync, and gives a future of its outcome; see ``run`` for what it raises."""
-        self._require_usable()
-        return self._start(exchange, data)
+        return self._start(self._require_usable(), exchange, data)
 
     def run_simple(self, sql: bytes) -> asyncio.Future[Outcome]:
         """Sends one statement of Rowgate's own by the simple protocol (ROLLBACK, DISCARD ALL)."""
-        self._require_usable()
+        transport = self._require_usable()
         if sql == b"DISCARD ALL":
             self.prepared.forget()
-        return self._start(Exchange([Step("own")]), messages.query(sql))
+        return self._start(transport, Exchange([Step("own")]), messages.query(sql))
 
     def run_closes(self) -> asyncio.Future[Outcome]:
         """Closes what the backend has prepared and nobody needs, and nothing else."""
-        self._require_usable()
-        return self._start(Exchange([]), b"".join([*self.prepared.closes(), messages.SYNC]))
+        transport = self._require_usable()
+        return self._start(transport, Exchange([]), b"".join([*self.prepared.closes(), messages.SYNC]))
 
     def attach(self, listener: Listener) -> None:
         """From now on a session holds the connection: messages go to ``listener``, ``send`` is for it alone."""
@@ -298,10 +297,11 @@ class Connection(asyncio.Protocol):
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _require_usable(self) -> None:
+    def _require_usable(self) -> asyncio.Transport:
         transport = self._transport
         if self._listener is not None or self.broken or transport is None or transport.is_closing():
             raise ConnectionLost("the connection to Postgres cannot take another exchange")
+        return transport
 
     def _give_up(self, exchange: Answered) -> None:
         """Its result is too large. The backend is fine: its pool ends the statement and uses it again."""
@@ -312,13 +312,13 @@ class Connection(asyncio.Protocol):
     def _too_large(self) -> ResultTooLarge:
         return ResultTooLarge(f"response is too large (max is {self._max_result_bytes} bytes)")
 
-    def _start(self, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
+    def _start(self, transport: asyncio.Transport, exchange: Answered, data: bytes) -> asyncio.Future[Outcome]:
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
         if self._turns.head is None:
             self.statements.unnamed = None  # the exchange may parse its own
             self.expired = False
             self.busy_since = self._loop.time()
-            self._write(data)
+            transport.write(data)
         else:
             # The backend has something to do already, so what is sent behind it goes out a few at a time: all of a
             # round at once would keep it waiting for the gateway, and the gateway for it afterwards.
@@ -355,7 +355,9 @@ class Connection(asyncio.Protocol):
         if self.longest is None or seconds > self.longest:
             self.longest = seconds
         outcome = exchange.outcome(seconds)
-        self.prepared.learn(exchange.parsed_steps)
+        parsed = exchange.parsed_steps
+        if parsed:
+            self.prepared.learn(parsed)
         if exchange.state_changed or exchange.status == 0:
             self.broken = True
         if outcome.error is not None:

@@ -133,6 +133,7 @@ class Exchange:
 
     __slots__ = (
         "_flow",
+        "_has_parsed",
         "_has_passed_on",
         "_held",
         "_index",
@@ -160,7 +161,7 @@ class Exchange:
         self._index = 0
         self._regions: list[bytes] = []
         self._results: list[Result] = []
-        self._parsed = False
+        self._parsed = self._has_parsed = False
         self.error: DatabaseError | None = None
         self.failed: Step | None = None
         self.status = 0
@@ -182,8 +183,10 @@ class Exchange:
         return Outcome(self._results, self.error, self.failed, self.copied_out, seconds)
 
     @property
-    def parsed_steps(self) -> list[Step]:
+    def parsed_steps(self) -> Sequence[Step]:
         """The steps whose statement the backend has parsed in this exchange."""
+        if not self._has_parsed:
+            return ()
         last = self._index if self._parsed else self._index - 1
         return [step for step in self._steps[: last + 1] if step.parsed_here]
 
@@ -253,7 +256,7 @@ class Exchange:
 
     def _receive_rarer(self, kind: int, body: bytes) -> None:
         if kind == 0x31:  # ParseComplete
-            self._parsed = True
+            self._parsed = self._has_parsed = True
         elif kind in (0x54, 0x6E):  # RowDescription, NoData
             self._describe(shape_of(body) if kind == 0x54 else NO_COLUMNS)
         elif kind == 0x45:  # ErrorResponse: everything up to Sync is skipped by the server

@@ -29,10 +29,8 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._parties: OrderedDict[Hashable, deque[Waiter]] = OrderedDict()
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
+        """How many wait."""
 
     def waiting(self, party: Hashable) -> int:
         """How many of one party wait."""
@@ -41,20 +39,20 @@ class FairQueue:
     def append(self, waiter: Waiter) -> None:
         """A new request, behind those of its party."""
         self._parties.setdefault(waiter.party, deque()).append(waiter)
-        self._length += 1
+        self.length += 1
 
     def append_first(self, waiter: Waiter) -> None:
         """A request that had its turn already: it is the next of all."""
         self._parties.setdefault(waiter.party, deque()).appendleft(waiter)
         self._parties.move_to_end(waiter.party, last=False)
-        self._length += 1
+        self.length += 1
 
     def remove(self, waiter: Waiter) -> None:
         """A request that waits no more; nothing happens where it has left already."""
         waiters = self._parties.get(waiter.party)
         if waiters is not None and waiter in waiters:
             waiters.remove(waiter)
-            self._length -= 1
+            self.length -= 1
             if not waiters:
                 del self._parties[waiter.party]
 
@@ -65,12 +63,12 @@ class FairQueue:
         for party, waiters in self._parties.items():
             while waiters and waiters[0].connection.done():  # its requester has gone
                 waiters.popleft()
-                self._length -= 1
+                self.length -= 1
             if not waiters:
                 gone.append(party)
             elif may_have(waiters[0]):
                 found = waiters.popleft()
-                self._length -= 1
+                self.length -= 1
                 break
         for party in gone:
             del self._parties[party]
@@ -98,7 +96,7 @@ class FairQueue:
         for party, waiters in list(self._parties.items()):
             while waiters and (waiters[0].connection.done() or ends(waiters[0])):
                 waiter = waiters.popleft()
-                self._length -= 1
+                self.length -= 1
                 if not waiter.connection.done():
                     yield waiter
             if not waiters:

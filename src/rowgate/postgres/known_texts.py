@@ -45,7 +45,10 @@ class KnownTexts:
 
     def are_quick(self, statements: Sequence[Statement]) -> bool:
         """Whether all of them have been quick of late. With other parameters they may still be slow."""
-        return all(self.is_quick(statement.sql) for statement in statements)
+        for statement in statements:  # noqa: SIM110 (nearly always there is one)
+            if not self.is_quick(statement.sql):
+                return False
+        return True
 
     def is_quick(self, sql: bytes) -> bool:
         """Whether a text has been quick of late; whoever has texts with values in them may name them otherwise."""

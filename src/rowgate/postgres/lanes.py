@@ -30,27 +30,25 @@ class Lanes:
     def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[Connection], None]) -> None:
         self._loop = loop
         self._cancel = cancel
-        self._lanes: dict[Connection, None] = {}
+        self.connections: dict[Connection, None] = {}
+        """The lanes that there are, in the order in which they became some."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._lanes)
-
     def __contains__(self, connection: Connection) -> bool:
-        return connection in self._lanes
+        return connection in self.connections
 
     def add(self, connection: Connection) -> None:
         """Further readers may stand behind the one who has it now."""
-        self._lanes[connection] = None
+        self.connections[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """It serves one request at a time again, or has gone."""
-        self._lanes.pop(connection, None)
+        self.connections.pop(connection, None)
 
     def find(self, *, brisk: bool = False) -> Connection | None:
         """A lane with a place; ``brisk``: where standing in line takes no longer than waking another backend."""
         now = self._loop.time()
-        for lane in self._lanes:
+        for lane in self.connections:
             if (not brisk or lane.turns.pace < BRISK_SECONDS) and self.has_place(lane, now):
                 return lane
         return None
@@ -63,7 +61,7 @@ class Lanes:
             since is not None
             and now - since < PATIENCE_SECONDS
             and length < (LANE_LENGTH if length * turns.pace < LANE_SECONDS else LANE_LENGTH_AT_ANY_PACE)
-            and lane in self._lanes
+            and lane in self.connections
             and not lane.broken
             and not lane.expired
         )
@@ -82,7 +80,7 @@ class Lanes:
         """Who waits behind something slow goes elsewhere; what is slow and runs for nobody is cancelled."""
         self._timer = None
         latest = self._loop.time() - PATIENCE_SECONDS
-        for lane in list(self._lanes):
+        for lane in list(self.connections):
             if not lane.turns.has_followers and not lane.turns.is_abandoned:
                 continue
             self.watch()

@@ -88,12 +88,12 @@ class Pool:
     @property
     def counts(self) -> tuple[int, int, int]:
         """Connections open, connections idle, requests waiting."""
-        return len(self._all), len(self._idle), len(self._waiters)
+        return len(self._all), len(self._idle), self._waiters.length
 
     @property
     def is_waited_for(self) -> bool:
         """Whether requests wait for a connection."""
-        return len(self._waiters) > 0
+        return self._waiters.length > 0
 
     @property
     def prepared(self) -> int:
@@ -108,8 +108,8 @@ class Pool:
         """
         # A lane that more and more readers join would never come free for those who wait for it. Where connections are
         # idle nobody waits for one but parties that hold their share.
-        joins = shares and (not self._waiters or bool(self._idle))
-        if joins and len(self._lanes):
+        joins = shares and (not self._waiters.length or bool(self._idle))
+        if joins and self._lanes.connections:
             lane = self._lanes.find(brisk=True)
             if lane is not None:
                 return self._join(lane)
@@ -164,7 +164,7 @@ class Pool:
         """Takes a connection back. One that is broken, busy or in a transaction is dropped instead."""
         connection.holders -= 1
         if connection.holders > 0:
-            if self._waiters and self._lanes.has_place(connection, self._loop.time()):
+            if self._waiters.length and self._lanes.has_place(connection, self._loop.time()):
                 self._hand_to_reader(connection)
             return
         self._free(connection)
@@ -232,7 +232,7 @@ class Pool:
         """Raises QueueFull or ConcurrencyExceeded where one more may not wait."""
         # Those for whom a connection may still be opened do not count.
         places = self._queue_length + max(self._size - len(self._all), 0)
-        if len(self._waiters) >= places:
+        if self._waiters.length >= places:
             raise QueueFull("too many requests wait for a connection", detail=f"queue_length is {self._queue_length}")
         if party is not None and self._waiters.waiting(party) >= self._party_queue_length:
             raise ConcurrencyExceeded(
@@ -252,7 +252,7 @@ class Pool:
 
     def _serve_waiters(self) -> None:
         """Idle connections for those who wait, as far as their parties may have them."""
-        while self._idle and self._waiters:
+        while self._idle and self._waiters.length:
             waiter = self._waiters.next(lambda one: self._may_hold(one.party))
             if waiter is None:
                 return
@@ -279,15 +279,15 @@ class Pool:
         """Nobody holds the connection any more: it serves the next one, or goes."""
         if connection.holders:
             return
-        if connection.is_running and connection in self._lanes and not connection.broken:
-            return  # what it runs has been abandoned; it comes again when that has ended
         if self._closed or not connection.is_idle or connection.in_transaction:
+            if connection.is_running and connection in self._lanes and not connection.broken:
+                return  # what it runs has been abandoned; it comes again when that has ended
             self.discard(connection)
             return
         self._lanes.remove(connection)
         self.holdings.give_back(connection)
         self._idle.append(connection)
-        if self._waiters:
+        if self._waiters.length:
             self._serve_waiters()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -298,11 +298,11 @@ class Pool:
 
     def _grow(self) -> None:
         """Opens as many connections as there are requests waiting, within the size."""
-        if self._idle and self._waiters:
+        if self._idle and self._waiters.length:
             self._serve_waiters()
         if self._sweeper is None and not self._closed:
             self._sweeper = self._spawn(self._sweep())
-        while not self._closed and self._opening < len(self._waiters) and len(self._all) + self._opening < self._size:
+        while not self._closed and self._opening < self._waiters.length and len(self._all) + self._opening < self._size:
             self._opening += 1
             self._spawn(self._open_one())
 

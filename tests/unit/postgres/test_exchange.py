@@ -106,7 +106,7 @@ def test_a_whole_answer_is_the_same_as_its_messages(messages: list[tuple[int, by
             assert [(one.prepared, one.regions, one.tag) for one in whole.outcome().results] == [
                 (one.prepared, one.regions, one.tag) for one in apart.outcome().results
             ]
-            assert (whole.status, whole.parsed_steps) == (apart.status, apart.parsed_steps)
+            assert (whole.status, list(whole.parsed_steps)) == (apart.status, list(apart.parsed_steps))
         else:
             assert not whole.outcome().results
 

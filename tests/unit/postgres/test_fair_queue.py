@@ -38,7 +38,7 @@ def test_one_that_may_not_have_it_keeps_its_place_and_holds_nobody_up() -> None:
     assert queue.next(lambda one: one.party != "flooder") is second
     assert queue.next(lambda one: one.party != "flooder") is None
     assert queue.next(anybody) is first
-    assert len(queue) == 0
+    assert queue.length == 0
 
 
 def test_one_that_had_its_turn_is_next() -> None:
@@ -83,7 +83,7 @@ def test_nobody_is_lost_and_nobody_served_twice(steps: list[tuple[str, int]]) ->
         elif action == "remove" and inside:
             queue.remove(inside.pop(party % len(inside)))
     left = list(queue.all())
-    assert len(queue) == 0
+    assert queue.length == 0
     assert {id(one) for one in left} == {id(one) for one in inside if not one.connection.done()}
 
 
@@ -94,5 +94,5 @@ def test_those_that_are_late_are_taken_from_every_party() -> None:
         queue.append(one)
     assert list(queue.late(2.0)) == [late]
     assert list(queue.late(6.0)) == [early]
-    assert len(queue) == 1
+    assert queue.length == 1
     assert queue.waiting("a") == 1

@@ -67,7 +67,7 @@ class RequestIds:
 
     def next(self) -> bytes:
         """The next id, 36 characters."""
-        return self._prefix + b"%012x" % next(self._counter)
+        return b"%b%012x" % (self._prefix, next(self._counter))
 
 
 class AnswerWriter:
