@@ -54,8 +54,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_http_1_0 = False
         self._is_new = server.certificates is not None
         self._is_private = True
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._behind: asyncio.Future[None] | None = None  # while the client reads slowly: done when it has caught up
         self.on_writable: Callable[[], None] | None = None
         self._answering: tuple[bytes | None, bool] = (None, False)  # Origin and keep-alive of the request at hand
         self._chunked: bool | None = None  # how the body that is being written in pieces is framed; None: none is
@@ -77,20 +76,26 @@ class HttpConnection(asyncio.Protocol):
         self._server.forget(self)
         self._closing = True
         self._parser = None  # it holds this object, and the collector comes seldom
-        self._writable.set()
+        self._catch_up()
         if self._task is not None:
             self._task.cancel()
 
     def pause_writing(self) -> None:
         """The client reads slowly: its next request waits."""
-        self._writable.clear()
+        if self._behind is None:
+            self._behind = self._server.loop.create_future()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self._writable.set()
+        self._catch_up()
         self.since = self._server.now
         if self.on_writable is not None:
             self.on_writable()
+
+    def _catch_up(self) -> None:
+        behind, self._behind = self._behind, None
+        if behind is not None and not behind.done():
+            behind.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser. What it cannot read is answered with 400 and the connection is closed."""
@@ -145,17 +150,19 @@ class HttpConnection(asyncio.Protocol):
             if exact > MOST_HEADER_BYTES:
                 self._refusal = Response(431, msgspec.json.encode(HEADERS_TOO_LARGE))
         self._header_bytes = -1
-        length = self._headers.get(b"content-length", b"")
+        headers = self._headers
+        length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._server.max_body_bytes:
             self._refuse_body()
-        encoding = self._headers.get(b"content-encoding", b"identity").lower()
-        if encoding != b"identity":
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
             self._refusal = error_response(MalformedHeader("compressed request bodies are not supported"))
         if not self._is_private:
             self._refusal = error_response(RequestRefused(
                 "this port speaks TLS: use https:// or wss://", hint="Plain HTTP is served to this machine alone."
             ))  # fmt: skip
-        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+        expected = headers.get(b"expect")
+        if expected is not None and expected.lower() == b"100-continue":
             if self._refusal is None:
                 self._write(CONTINUE)
             else:  # it sends no body before it has been told to (RFC 9110, section 10.1.1)
@@ -274,8 +281,8 @@ class HttpConnection(asyncio.Protocol):
                 if not keep_alive:
                     self.close()
                 del waiting, response  # a client that asks no more would keep its token here, and megabytes
-                if not self._writable.is_set():
-                    await self._writable.wait()
+                if self._behind is not None:
+                    await self._behind
         finally:
             self._task = self._idle = None
             self.since = self._server.now
@@ -283,8 +290,8 @@ class HttpConnection(asyncio.Protocol):
     async def _write_rest(self, pieces: Sequence[bytes]) -> None:
         """As fast as the client reads, and with a turn for everybody else after each piece."""
         for piece in pieces:
-            if not self._writable.is_set():
-                await self._writable.wait()
+            if self._behind is not None:
+                await self._behind
             self._write(piece)
             await asyncio.sleep(0)
 
@@ -300,7 +307,7 @@ class HttpConnection(asyncio.Protocol):
     def write_body(self, data: bytes) -> bool:
         """A piece of it, not empty."""
         self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        return self._writable.is_set()
+        return self._behind is None
 
     def _end_body(self, response: Response) -> bool:
         """The body has ended, or what ran for it has failed; whether another request may follow."""
