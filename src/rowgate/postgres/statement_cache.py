@@ -1,17 +1,34 @@
 """Prepared statements that the backends of one pool keep, and how many that may be together.
 
-The least recently used of all backends leaves first. So a busy backend has room that others do not use: quick reads
-stand behind each other on few of them, and a service with thousands of texts would have them parsed anew each time.
-Never sends anything: what has left a cache is in ``left`` until its owner closes it.
+The oldest of all backends leaves first, but for what was used meanwhile, which is young again then. So a busy backend
+has room that others do not use: quick reads stand behind each other on few of them, and a service with thousands of
+texts would have them parsed anew each time. A look-up writes a mark and moves nothing. Never sends anything: what has
+left a cache is in ``left`` until its owner closes it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+SECOND_CHANCES: Final = 8
+"""So many that were used are passed over before one leaves all the same."""
 
 Key = TypeVar("Key")
 Kept = TypeVar("Kept")
+
+
+class Entry(Generic[Key, Kept]):
+    """One statement that ``owner`` keeps for ``key``; its backend has it under ``name``."""
+
+    __slots__ = ("is_used", "kept", "key", "name", "owner")
+
+    def __init__(self, owner: StatementCache[Key, Kept], key: Key, name: bytes, kept: Kept) -> None:
+        self.owner = owner
+        self.key = key
+        self.name = name
+        self.kept = kept
+        self.is_used = False
 
 
 class StatementRoom:
@@ -21,25 +38,35 @@ class StatementRoom:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._by_age: OrderedDict[bytes, tuple[StatementCache[Any, Any], Any]] = OrderedDict()
+        self._by_age: OrderedDict[bytes, Entry[Any, Any]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_age)
 
-    def enter(self, name: bytes, cache: StatementCache[Any, Any], key: object) -> None:
-        """``cache`` keeps another statement, under ``name``, which no other backend has."""
-        self._by_age[name] = (cache, key)
-        while len(self._by_age) > self.most:
-            eldest, (owner, its_key) = self._by_age.popitem(last=False)
-            owner.lose(its_key, eldest)
+    def make_place(self) -> bool:
+        """Room for one more; False where there is none for any."""
+        while self._by_age and len(self._by_age) >= self.most:
+            self._drop_one()
+        return self.most > 0
 
-    def use(self, name: bytes) -> None:
-        """It is needed again."""
-        self._by_age.move_to_end(name)
+    def enter(self, entry: Entry[Any, Any]) -> None:
+        """There is one more, and place for it. No other has its name."""
+        self._by_age[entry.name] = entry
 
     def leave(self, name: bytes) -> None:
         """It is kept no more."""
         del self._by_age[name]
+
+    def _drop_one(self) -> None:
+        for _ in range(SECOND_CHANCES):
+            name, entry = self._by_age.popitem(last=False)
+            if not entry.is_used:
+                break
+            entry.is_used = False
+            self._by_age[name] = entry
+        else:
+            _, entry = self._by_age.popitem(last=False)
+        entry.owner.lose(entry)
 
 
 class StatementCache(Generic[Key, Kept]):
@@ -50,7 +77,7 @@ class StatementCache(Generic[Key, Kept]):
     def __init__(self, room: StatementRoom, left: list[bytes]) -> None:
         self._room = room
         self._left = left
-        self._kept: dict[Key, tuple[bytes, Kept]] = {}
+        self._kept: dict[Key, Entry[Key, Kept]] = {}
 
     def __contains__(self, key: Key) -> bool:
         return key in self._kept
@@ -60,30 +87,33 @@ class StatementCache(Generic[Key, Kept]):
         found = self._kept.get(key)
         if found is None:
             return None
-        self._room.use(found[0])
-        return found[1]
+        found.is_used = True
+        return found.kept
 
     def add(self, key: Key, name: bytes, kept: Kept) -> None:
         """Keeps one more, which the backend has under ``name``."""
         self.forget(key)
-        self._kept[key] = (name, kept)
-        self._room.enter(name, self, key)
+        if not self._room.make_place():
+            self._left.append(name)
+            return
+        entry = self._kept[key] = Entry(self, key, name, kept)
+        self._room.enter(entry)
 
     def forget(self, key: Key) -> None:
         """The backend does not have it after all."""
         found = self._kept.pop(key, None)
         if found is not None:
-            self._room.leave(found[0])
+            self._room.leave(found.name)
 
     def forget_all(self) -> list[bytes]:
         """Forgets everything; gives the names, which the backend still has unless it has gone or was told so."""
-        names = [name for name, _ in self._kept.values()]
+        names = [entry.name for entry in self._kept.values()]
         self._kept.clear()
         for name in names:
             self._room.leave(name)
         return names
 
-    def lose(self, key: Key, name: bytes) -> None:
+    def lose(self, entry: Entry[Key, Kept]) -> None:
         """For the room: others need the place."""
-        del self._kept[key]
-        self._left.append(name)
+        del self._kept[entry.key]
+        self._left.append(entry.name)

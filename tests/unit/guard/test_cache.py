@@ -15,13 +15,23 @@ DECISION = Verdict("select", (), (), Fingerprint("0" * 16), True)
 CATALOG = FunctionCatalog.default()
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_what_is_not_used_goes_first() -> None:
     cache = VerdictCache(2, 1 << 20)
     cache.put("a", DECISION)
     cache.put("b", DECISION)
     assert cache.get("a") is DECISION
     cache.put("c", DECISION)
     assert [cache.get(text) is not None for text in "abc"] == [True, False, True]
+
+
+def test_among_many_that_are_used_the_oldest_goes() -> None:
+    cache = VerdictCache(20, 1 << 20)
+    texts = [str(number) for number in range(21)]
+    for text in texts[:20]:
+        cache.put(text, DECISION)
+        assert cache.get(text) is DECISION
+    cache.put(texts[20], DECISION)  # eight are passed over, and the ninth goes
+    assert [text for text in texts if cache.get(text) is None] == ["8"]
 
 
 @given(st.lists(st.tuples(st.text("abé", max_size=300), st.booleans()), max_size=60))

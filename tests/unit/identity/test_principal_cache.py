@@ -31,7 +31,7 @@ def principal(subject: str = "a") -> Principal:
     )
 
 
-def test_the_least_recently_used_leaves_first() -> None:
+def test_what_is_not_used_leaves_first() -> None:
     cache = PrincipalCache(2, RevocationSet(lambda: NOW))
     for name in ("a", "b"):
         cache.put(name, principal(name), now=0, until=10)
