@@ -226,12 +226,27 @@ def _times(ours: Sequence[Measurement] | None, rounds: Sequence[Measurement]) ->
     return f"{measured.median:.2f} × ({measured.low:.2f}-{measured.high:.2f})"
 
 
+def _idle_cores() -> str:
+    """What decides how soon a sleeping core is awake."""
+    governor, halts = (_read(Path(name)) for name in (
+        "/sys/devices/system/cpu/cpuidle/current_governor", "/sys/module/haltpoll/parameters/guest_halt_poll_ns"
+    ))  # fmt: skip
+    return f"{governor or 'unknown'}{f', guest_halt_poll_ns = {halts}' if halts else ''}"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _latency_table(found: Latencies) -> str:
     lines = [
         "One blocking client, the same on every side: bytes that were made before, a read of as many as come back. The",
         "direct connections send the same messages that the gateway sends. Each way is used for a whole round at a",
         f"stretch, {AS_SCHEDULED}; and once more with client, gateway and Postgres on one core, where none sleeps and",
-        "has to be woken.\n",
+        f"has to be woken. Cores that have nothing to do: {_idle_cores()}.\n",
         "| processes | way | p50 µs, median round | rounds |", "|---|---|---:|---|",
     ]  # fmt: skip
     for placement, ways in found.items():

@@ -69,4 +69,7 @@ class KnownTexts:
             text = self._texts[sql] = _Text(parameter_count)
             if len(self._texts) > MOST_TEXTS:
                 self._texts.popitem(last=False)
-        text.quick_runs = text.quick_runs + 1 if seconds < QUICK_SECONDS else 0
+        if seconds >= QUICK_SECONDS:
+            text.quick_runs = 0
+        elif text.quick_runs < QUICK_RUNS:
+            text.quick_runs += 1
