@@ -102,7 +102,7 @@ class SqlRequest(msgspec.Struct, frozen=True):
 
 
 _passwordless: Final[dict[bytes, ConnectionString]] = {}
-"""Connection strings that came a short while ago, by their headers."""
+"""Connection strings that came before, by their headers."""
 
 
 def _connection(header: bytes) -> ConnectionString:
@@ -114,9 +114,8 @@ def _connection(header: bytes) -> ConnectionString:
     except UnicodeDecodeError as problem:
         raise MalformedHeader("invalid header: neon-connection-string", detail="it is not UTF-8") from problem
     connection = connection_string.parse(text)
-    # A string without a colon after its scheme cannot hold a password, so keeping it in memory gives nothing away.
-    head, _, _ = text.partition("@")
-    if head.count(":") == 1 and len(header) <= LONGEST_KNOWN_HEADER:
+    # What holds no password, nor a parameter that might be one, gives nothing away by staying in memory.
+    if connection.password is None and b"password" not in header.lower() and len(header) <= LONGEST_KNOWN_HEADER:
         if len(_passwordless) >= MOST_CONNECTION_STRINGS:
             _passwordless.clear()
         _passwordless[header] = connection

@@ -2,7 +2,7 @@
 
 Bounded twice, by entries and by bytes, because texts come from strangers and differ in size a thousandfold. The oldest
 leaves first, but for what was used meanwhile, which is young again then: a look-up writes a mark and moves nothing, so
-with thousands of texts it touches half as much memory. Safe to use from several threads. It never decides anything and
+that with thousands of texts it touches less memory. Safe to use from several threads. It never decides anything and
 never writes a text anywhere.
 """
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowgate.errors import MalformedBody, MalformedHeader, MalformedParameter, RowgateError
+from rowgate.gateway import request
 from rowgate.gateway.request import decode
 
 HEADERS = {b"neon-connection-string": b"postgresql://authenticated@localhost/neondb"}
@@ -138,3 +139,26 @@ def test_neither_token_nor_password_shows() -> None:
 def test_no_bytes_raise_anything_else(body: bytes, connection: bytes, authorization: bytes) -> None:
     with contextlib.suppress(RowgateError):
         decode({b"neon-connection-string": connection, b"authorization": authorization}, body, max_batch_statements=3)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "postgresql://alice:s3cret@h/db", "postgresql://alice@h/db?password=s3cret", "postgresql://alice@h/db?PassWord=s3cret",
+        "postgresql://alice:s3cr%65t@h/db?sslmode=require",
+    ],
+)  # fmt: skip
+def test_no_password_stays_in_memory(connection: str) -> None:
+    decode({b"neon-connection-string": connection.encode()}, b'{"query":"select 1"}', max_batch_statements=1)
+    assert connection.encode() not in request._passwordless
+
+
+def test_connection_strings_that_are_kept_are_bounded() -> None:
+    for number in range(request.MOST_CONNECTION_STRINGS + 10):
+        header = b"postgresql://authenticated@h%d/db" % number
+        decoded = decode({b"neon-connection-string": header}, b'{"query":"select 1"}', max_batch_statements=1)
+        assert decoded.connection is request._passwordless[header]
+        assert len(request._passwordless) <= request.MOST_CONNECTION_STRINGS
+    long = b"postgresql://authenticated@h/db?options=" + b"x" * request.LONGEST_KNOWN_HEADER
+    decode({b"neon-connection-string": long}, b'{"query":"select 1"}', max_batch_statements=1)
+    assert long not in request._passwordless
