@@ -3,8 +3,9 @@
 import json
 
 from rowgate.pgwire.columns import column_converter
+from rowgate.pgwire.fields import Field
 from rowgate.pgwire.messages import raw
-from rowgate.pgwire.result_shape import LONGEST_KEPT, shape_of
+from rowgate.pgwire.result_shape import LONGEST_KEPT, ResultShape, shape_of
 from rowgate.pgwire.types import BUILTIN_ARRAYS, ArrayType
 
 USER_ARRAY = 16_401
@@ -35,3 +36,12 @@ def test_array_types_that_became_known_count_at_once() -> None:
     assert json.loads(shape.encoder(False, True, BUILTIN_ARRAYS).encode(row)) == [["{x,y}"]]
     assert json.loads(shape.encoder(False, True, known).encode(row)) == [[["x", "y"]]]
     assert json.loads(shape.encoder(False, True, BUILTIN_ARRAYS).encode(row)) == [["{x,y}"]]
+
+
+def test_lists_of_raw_texts_need_no_more_than_the_number_of_columns() -> None:
+    rows = [raw(b"D", b"\0\2" + b"\0\0\0\1a" + b"\xff\xff\xff\xff")]
+    one = ResultShape([Field("n", 1, 1, 23, 4, -1), Field("m", 1, 2, 1009, -1, -1)])
+    other = ResultShape([Field("x", 2, 1, 16, 1, -1), Field("y", 2, 2, 3802, -1, -1)])
+    assert one.encoder(True, True, BUILTIN_ARRAYS) is other.encoder(True, True, {})
+    assert one.encoder(True, True, {}) is not ResultShape([]).encoder(True, True, {})
+    assert other.encoder(True, True, {}).encode(rows) == b'[["a",null]]'
