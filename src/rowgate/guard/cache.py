@@ -1,9 +1,7 @@
 """A bounded cache from SQL text to what the guard decided: what is not used leaves.
 
-Bounded twice, by entries and by bytes, because texts come from strangers and differ in size a thousandfold. The oldest
-leaves first, but for what was used meanwhile, which is young again then: a look-up writes a mark and moves nothing, so
-that with thousands of texts it touches less memory. Safe to use from several threads. It never decides anything and
-never writes a text anywhere.
+Bounded twice, by entries and by bytes, because texts come from strangers and differ in size a thousandfold. What is
+used has a second chance. Safe to use from several threads. It never decides anything and never writes a text anywhere.
 """
 
 from __future__ import annotations
@@ -16,13 +14,11 @@ from rowgate.errors import SettingInvalid
 from rowgate.guard.sessions.statement import SessionStatement
 from rowgate.guard.stack import INLINE_BYTES
 from rowgate.guard.verdict import Refusal, Verdict
+from rowgate.second_chance import drop_one
 
 _ENTRY_BYTES = 600
 _STATEMENT_BYTES = 300
 _NAME_BYTES = 64
-
-_SECOND_CHANCES = 8
-"""So many that were used are passed over before one leaves all the same."""
 
 _D = TypeVar("_D", Verdict, tuple[SessionStatement, ...])
 
@@ -76,21 +72,10 @@ class VerdictCache(Generic[_D]):
             while self._decisions and (
                 self._bytes + weight > self._max_bytes or len(self._decisions) >= self._max_entries
             ):
-                self._drop_one()
+                self._bytes -= drop_one(self._decisions).weight
             if self._max_entries:
                 self._decisions[text] = _Entry(decision, weight)
                 self._bytes += weight
-
-    def _drop_one(self) -> None:
-        for _ in range(_SECOND_CHANCES):
-            text, entry = self._decisions.popitem(last=False)
-            if not entry.is_used:
-                break
-            entry.is_used = False
-            self._decisions[text] = entry
-        else:
-            _, entry = self._decisions.popitem(last=False)
-        self._bytes -= entry.weight
 
     def comes_again(self, text: str) -> bool:
         """Whether it was asked about here a short while ago: what is judged cheaply is kept from then on alone."""

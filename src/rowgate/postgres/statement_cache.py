@@ -1,18 +1,16 @@
 """Prepared statements that the backends of one pool keep, and how many that may be together.
 
-The oldest of all backends leaves first, but for what was used meanwhile, which is young again then. So a busy backend
-has room that others do not use: quick reads stand behind each other on few of them, and a service with thousands of
-texts would have them parsed anew each time. A look-up writes a mark and moves nothing. Never sends anything: what has
-left a cache is in ``left`` until its owner closes it.
+The oldest of all backends leaves first, and what is used has a second chance. So a busy backend has room that others do
+not use: quick reads stand behind each other on few of them, and a service with thousands of texts would have them
+parsed anew each time. Never sends anything: what has left a cache is in ``left`` until its owner closes it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-SECOND_CHANCES: Final = 8
-"""So many that were used are passed over before one leaves all the same."""
+from rowgate.second_chance import drop_one
 
 Key = TypeVar("Key")
 Kept = TypeVar("Kept")
@@ -46,7 +44,8 @@ class StatementRoom:
     def make_place(self) -> bool:
         """Room for one more; False where there is none for any."""
         while self._by_age and len(self._by_age) >= self.most:
-            self._drop_one()
+            entry = drop_one(self._by_age)
+            entry.owner.lose(entry)
         return self.most > 0
 
     def enter(self, entry: Entry[Any, Any]) -> None:
@@ -56,17 +55,6 @@ class StatementRoom:
     def leave(self, name: bytes) -> None:
         """It is kept no more."""
         del self._by_age[name]
-
-    def _drop_one(self) -> None:
-        for _ in range(SECOND_CHANCES):
-            name, entry = self._by_age.popitem(last=False)
-            if not entry.is_used:
-                break
-            entry.is_used = False
-            self._by_age[name] = entry
-        else:
-            _, entry = self._by_age.popitem(last=False)
-        entry.owner.lose(entry)
 
 
 class StatementCache(Generic[Key, Kept]):

@@ -5,7 +5,8 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowgate.postgres.statement_cache import SECOND_CHANCES, StatementCache, StatementRoom
+from rowgate.postgres.statement_cache import StatementCache, StatementRoom
+from rowgate.second_chance import MOST_SPARED
 
 
 class Backend:
@@ -74,7 +75,7 @@ def test_it_is_one_cache_that_forgets_the_oldest_unused(most: int, steps: list[t
     left: list[bytes] = []
 
     def make_place() -> None:
-        for _ in range(SECOND_CHANCES):
+        for _ in range(MOST_SPARED):
             oldest = next(iter(model))
             if oldest not in used:
                 break
