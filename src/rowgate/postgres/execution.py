@@ -93,10 +93,8 @@ async def _wait_for_connection(pool: Pool, order: Order, shares: bool) -> Connec
 
 async def _execute_on(pool: Pool, connection: Connection, order: Order) -> list[Result]:
     try:
-        outcome = await connection.run(
-            order.statements, identity=order.identity, begin=order.begin, keep=pool.texts.is_repeated, flow=order.flow
-        )
-        if outcome.error is not None and _is_stale(outcome) and order.may_run_again:
+        outcome = await _run(connection, order, pool.texts.is_repeated)
+        if _is_stale(outcome) and order.may_run_again:
             outcome = await _run_again(connection, order, outcome)
         if connection.in_transaction and not connection.broken:
             await connection.run_simple(b"ROLLBACK")
